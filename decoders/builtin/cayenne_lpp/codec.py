@@ -1,0 +1,132 @@
+"""Cayenne Low Power Payload 1.0: records of channel, type and value, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from telemetry.plugin import DecodeError, Field, Fields
+
+from ..wire import check_port, check_size, to_raw
+
+
+class _Part(NamedTuple):
+    name: str
+    size: int
+    signed: bool
+    per_unit: int
+
+
+class _Type(NamedTuple):
+    code: int
+    name: str
+    size: int
+    parts: tuple[_Part, ...]
+
+
+def _scalar(code: int, name: str, size: int, per_unit: int = 1, *, signed: bool = False) -> _Type:
+    return _Type(code, name, size, (_Part(name, size, signed, per_unit),))
+
+
+def _axes(code: int, name: str, per_unit: int) -> _Type:
+    return _Type(code, name, 6, tuple(_Part(axis, 2, True, per_unit) for axis in "xyz"))
+
+
+_TYPES = (
+    _scalar(0, "digital_in", 1),
+    _scalar(1, "digital_out", 1),
+    _scalar(2, "analog_in", 2, 100, signed=True),
+    _scalar(3, "analog_out", 2, 100, signed=True),
+    _scalar(101, "luminosity", 2),
+    _scalar(102, "presence", 1),
+    _scalar(103, "temperature", 2, 10, signed=True),
+    _scalar(104, "relative_humidity", 1, 2),
+    _axes(113, "accelerometer", 1000),
+    _scalar(115, "barometric_pressure", 2, 10),
+    _axes(134, "gyrometer", 100),
+    _Type(
+        136,
+        "gps",
+        9,
+        (
+            _Part("latitude", 3, True, 10_000),
+            _Part("longitude", 3, True, 10_000),
+            _Part("altitude", 3, True, 100),
+        ),
+    ),
+)
+_BY_CODE = {type_.code: type_ for type_ in _TYPES}
+_BY_NAME = {type_.name: type_ for type_ in _TYPES}
+
+_CHANNELS = {str(channel): channel for channel in range(256)}
+
+
+class CayenneLpp:
+    """Fields are named type and channel (`temperature_3`), as The Things Stack's own decoder names them.
+
+    A channel and type that occur twice in one frame keep the later value.
+    """
+
+    id = "cayenne-lpp"
+    version = "1"
+
+    def decode(self, f_port: int, payload: bytes) -> Fields:
+        """Fields of the records in `payload`; any application port."""
+        check_port(f_port)
+        check_size(payload, 0, 3, "a record")
+        fields: Fields = {}
+        at = 0
+        while at < len(payload):
+            check_size(payload, at, 2, "channel and type")
+            type_ = _BY_CODE.get(payload[at + 1])
+            if type_ is None:
+                raise DecodeError(
+                    f"byte {at + 1}: unknown type 0x{payload[at + 1]:02x} on channel {payload[at]}"
+                )
+            name = f"{type_.name}_{payload[at]}"
+            check_size(payload, at + 2, type_.size, name)
+            fields[name] = _read(type_, payload, at + 2)
+            at += 2 + type_.size
+        return fields
+
+    def encode(self, fields: Mapping[str, Field]) -> tuple[int, bytes]:
+        """Port 1 and the records of `fields`, in their order."""
+        if not fields:
+            raise DecodeError("no fields: a frame holds at least one record")
+        frame = bytearray()
+        for name, value in fields.items():
+            kind, _, channel = name.rpartition("_")
+            type_ = _BY_NAME.get(kind)
+            if type_ is None or channel not in _CHANNELS:
+                raise DecodeError(f"{name}: not a type and a channel 0 to 255, such as temperature_1")
+            frame += bytes((_CHANNELS[channel], type_.code)) + _write(type_, name, value)
+        return 1, bytes(frame)
+
+
+def _read(type_: _Type, payload: bytes, at: int) -> Field:
+    values: Fields = {}
+    for part in type_.parts:
+        raw = int.from_bytes(payload[at : at + part.size], "big", signed=part.signed)
+        values[part.name] = raw if part.per_unit == 1 else raw / part.per_unit
+        at += part.size
+    return values if len(type_.parts) > 1 else values[type_.name]
+
+
+def _write(type_: _Type, name: str, value: Field) -> bytes:
+    if len(type_.parts) == 1:
+        value = {type_.name: value}
+    if not isinstance(value, dict):
+        raise DecodeError(f"{name}: needs {', '.join(part.name for part in type_.parts)}, got {value!r}")
+    record = b""
+    for part in type_.parts:
+        span = 256**part.size
+        low, high = (-span // 2, span // 2 - 1) if part.signed else (0, span - 1)
+        try:
+            raw = to_raw(value, part.name, low, high, part.per_unit)
+        except DecodeError as error:
+            raise DecodeError(f"{name}: {error}") from error
+        record += raw.to_bytes(part.size, "big", signed=part.signed)
+    return record
+
+
+CODEC = CayenneLpp()

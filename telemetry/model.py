@@ -1,0 +1,132 @@
+"""What travels through Quantrac: raw messages and what becomes of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import IntEnum, IntFlag
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+
+class Quality(IntEnum):
+    """Flag of a reading, after QARTOD (https://ioos.noaa.gov/project/qartod/)."""
+
+    GOOD = 1
+    NOT_EVALUATED = 2
+    SUSPECT = 3
+    FAIL = 4
+    MISSING = 9
+
+
+class UplinkFlag(IntFlag):
+    """What is worth knowing of a stored uplink; bits of `uplink.flags`."""
+
+    SIMULATED = 1
+    CONFIRMED = 2
+    ADR = 4
+    NETWORK_TIME = 8
+    """`time` was implausible; the network server's took its place."""
+    ASSIGNED_TIME = 16
+    """The message carried no plausible time at all; the moment of its first arrival was assigned."""
+
+
+class RawMessage(msgspec.Struct, frozen=True):
+    """Bytes as a source delivered them; `topic` may hold surrogate escapes where it was not UTF-8."""
+
+    topic: str
+    payload: bytes
+    received_at: datetime
+    source: str = "mqtt"
+    qos: int = 1
+
+
+class Gateway(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One gateway's reception of a frame; rssi in dBm, snr in dB, coordinates WGS 84."""
+
+    id: str
+    rssi: float | None = None
+    snr: float | None = None
+    time: datetime | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+class Uplink(msgspec.Struct, frozen=True, kw_only=True):
+    """One LoRaWAN frame in our normal form.
+
+    `time` is what the device's or gateway's clock says, `ns_time` the network server's; either may be
+    absent or implausible, which `ingest.times` settles. `origin` is what the network server calls the device.
+    """
+
+    dedup_key: UUID
+    dev_eui: str
+    network: str
+    payload: bytes
+    time: datetime | None
+    ns_time: datetime | None = None
+    f_cnt: int | None = None
+    f_port: int | None = None
+    dev_addr: str | None = None
+    flags: UplinkFlag = UplinkFlag(0)
+    spreading_factor: int | None = None
+    frequency: int | None = None
+    gateways: tuple[Gateway, ...] = ()
+    origin: dict[str, str] = {}
+    server_fields: dict[str, Any] | None = None
+
+    @property
+    def best(self) -> Gateway | None:
+        """The gateway that heard it loudest."""
+        heard = [g for g in self.gateways if g.rssi is not None]
+        return max(heard, key=lambda g: (g.snr if g.snr is not None else -99.0, g.rssi or 0.0), default=None)
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Anything else a network server says; `data` holds the fields worth querying, as JSON values."""
+
+    dedup_key: UUID
+    kind: str
+    network: str
+    time: datetime | None
+    dev_eui: str | None = None
+    data: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    simulated: bool = False
+
+
+class Reject(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that became nothing; `key` is the hash of topic and payload, so repeats are one row."""
+
+    key: UUID
+    reason: str
+    detail: str
+    field: str | None = None
+    dev_eui: str | None = None
+    network: str | None = None
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """One value of one metric; `metric` is a catalogue key, `value` in that metric's unit."""
+
+    metric: str
+    channel: int
+    value: float
+    quality: Quality
+
+
+def hash_key(*parts: str | bytes) -> UUID:
+    """128-bit key of these parts, told apart by their lengths (`("a", "bc")` differs from `("ab", "c")`)."""
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogateescape")
+        digest.update(len(data).to_bytes(4, "big"))
+        digest.update(data)
+    return UUID(bytes=digest.digest())
+
+
+def message_key(message: RawMessage) -> UUID:
+    """The identity of bytes that carry none of their own."""
+    return hash_key("message", message.topic, message.payload)

@@ -1,0 +1,52 @@
+"""What a third-party codec may import: small, stable, and nothing behind it.
+
+A codec turns `(f_port, payload)` into named fields and, where it can, back again (simulators and downlinks
+use that). It is registered as an entry point of the group ``quantrac.codecs``; see docs/how-to/codec.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from .errors import DecodeError
+
+__all__ = ["Codec", "DecodeError", "Field", "Fields"]
+
+Field = None | bool | int | float | str | list["Field"] | dict[str, "Field"]
+Fields = dict[str, Field]
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """One payload format.
+
+    `id` is unique among all codecs (``dragino-ldds75``); `version` changes whenever the same payload would
+    give other fields, and is stored beside every decoded uplink.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def decode(self, f_port: int, payload: bytes) -> Fields:
+        """Fields of one frame, in the units the vendor documents.
+
+        Must be pure: the same arguments always give the same fields. A sensor that is absent or reports
+        the vendor's "no reading" value is left out of the result rather than given as a number.
+
+        Raises:
+            DecodeError: the payload is too short, of an unknown port or otherwise unreadable; the message
+                names the field that could not be read.
+        """
+        ...
+
+    def encode(self, fields: Mapping[str, Field]) -> tuple[int, bytes]:
+        """The `(f_port, payload)` a device would send for these fields; the inverse of `decode`.
+
+        Raises:
+            DecodeError: a field is missing or does not fit the frame.
+        """
+        ...

@@ -1,0 +1,147 @@
+"""Settings: environment variables ``QUANTRAC_…`` over an optional ``quantrac.toml``.
+
+Each room declares its own `Settings` class; a field `mqtt_url` is the variable ``QUANTRAC_MQTT_URL`` and the
+key ``mqtt_url`` of the file. An empty variable counts as unset.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from .errors import SettingsError
+
+PREFIX = "QUANTRAC_"
+FILE_VARIABLE = "QUANTRAC_CONFIG"
+DEFAULT_FILE = Path("quantrac.toml")
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""A list of words; in the environment separated by commas."""
+
+
+class Settings(BaseModel):
+    """Base of every room's settings. Fields carry a description: it becomes the default file's comment."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "quantrac"
+
+
+class CommonSettings(Settings):
+    """What every command needs."""
+
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Folder of the embedded database and broker, of secrets and of run-time state.",
+    )
+    secret_key: str = Field(
+        default="",
+        description="Key that encrypts webhook secrets in the database; made in the data folder when unset.",
+    )
+    log_level: str = Field(
+        default="info",
+        pattern="^(debug|info|warning|error)$",
+        description="debug, info, warning or error.",
+    )
+    log_format: str = Field(
+        default="auto",
+        pattern="^(auto|json|console)$",
+        description="json, console, or auto: console on a terminal, json elsewhere.",
+    )
+
+
+class StoreSettings(Settings):
+    """Where the time series live."""
+
+    database_url: str = Field(
+        default="",
+        description="PostgreSQL or TimescaleDB; empty: the embedded server of `quantrac up`.",
+    )
+    database_pool: int = Field(default=8, ge=1, le=200, description="Most connections one process opens.")
+    database_timeout: float = Field(
+        default=30.0, gt=0, description="Seconds after which a statement of the API is given up."
+    )
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def load(
+    cls: type[SettingsT],
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> SettingsT:
+    """Read one room's settings: `overrides` (from the command line) over environment over file over defaults.
+
+    Raises:
+        SettingsError: a value is of the wrong kind or the file cannot be read; names variable and cure.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {k: v for k, v in _read_file(environ).items() if k in cls.model_fields}
+    for name in cls.model_fields:
+        text = environ.get(PREFIX + name.upper(), "")
+        if text:
+            values[name] = text
+    values.update({k: v for k, v in (overrides or {}).items() if v is not None})
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        field = cls.model_fields.get(name)
+        hint = field.description if field and field.description else "See docs/reference/settings.md."
+        shown = (
+            "" if "password" in name or "secret" in name or "url" in name else f" (got {first['input']!r})"
+        )
+        raise SettingsError(PREFIX + name.upper(), f"{first['msg']}{shown}", hint) from None
+
+
+def unknown_names(classes: Iterable[type[Settings]], environ: Mapping[str, str] | None = None) -> list[str]:
+    """One sentence for each variable or file key that no room knows, with the nearest known name."""
+    environ = os.environ if environ is None else environ
+    known = {name for cls in classes for name in cls.model_fields}
+    ours = {FILE_VARIABLE, "QUANTRAC_TEST_DATABASE_URL"}
+    found = [
+        k for k in environ if k.startswith(PREFIX) and k not in ours and k[len(PREFIX) :].lower() not in known
+    ]
+    found += [f"{PREFIX}{k.upper()}" for k in _read_file(environ) if k not in known]
+    sentences = []
+    for variable in sorted(set(found)):
+        near = difflib.get_close_matches(variable[len(PREFIX) :].lower(), known, n=1)
+        hint = f" (did you mean {PREFIX}{near[0].upper()}?)" if near else ""
+        sentences.append(f"{variable} is no setting of Quantrac{hint}")
+    return sentences
+
+
+def _read_file(environ: Mapping[str, str]) -> dict[str, Any]:
+    named = environ.get(FILE_VARIABLE)
+    path = Path(named) if named else DEFAULT_FILE
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if named:
+            raise SettingsError(
+                FILE_VARIABLE, f"no file {path}", "Name an existing file or unset it."
+            ) from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(
+            FILE_VARIABLE, f"{path}: {error}", "Mend the file; it must be TOML in UTF-8."
+        ) from None

@@ -1,0 +1,1 @@
+"""PostgreSQL, in three editions: pool, migrations, the one write path, lanes and look-ups."""

@@ -1,0 +1,63 @@
+"""Which PostgreSQL this is, and turning plain tables into hypertables where TimescaleDB is at hand."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import psycopg
+
+
+class Edition(Enum):
+    """The three editions of docs/reference/store.md; names and columns are the same in all."""
+
+    PLAIN = "PostgreSQL"
+    APACHE = "TimescaleDB Apache edition"
+    COMMUNITY = "TimescaleDB Community edition"
+
+
+# A week of a province's frames, some days of its readings: a chunk and its index then fit a small
+# machine's memory while they are being written.
+HYPERTABLES = {"uplink": "7 days", "reading": "3 days", "event": "30 days"}
+
+
+def detect(connection: psycopg.Connection[Any]) -> Edition:
+    """The edition of this database; TimescaleDB counts once the extension is created in it."""
+    row = connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").rowcount
+    if not row:
+        return Edition.PLAIN
+    licence = connection.execute("SHOW timescaledb.license").fetchone()
+    return Edition.COMMUNITY if licence and licence[0] == "timescale" else Edition.APACHE
+
+
+def create_extension(connection: psycopg.Connection[Any]) -> None:
+    """Create TimescaleDB in this database where the server offers it and we may."""
+    offered = connection.execute("SELECT FROM pg_available_extensions WHERE name = 'timescaledb'").rowcount
+    loaded = connection.execute("SHOW shared_preload_libraries").fetchone()
+    if not offered or loaded is None or "timescaledb" not in loaded[0]:
+        return
+    try:
+        with connection.transaction():
+            connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    except psycopg.errors.InsufficientPrivilege:
+        return
+
+
+def make_hypertables(connection: psycopg.Connection[Any]) -> list[str]:
+    """Turn what is still plain into hypertables, data included; returns the tables that changed."""
+    changed = []
+    for table, interval in HYPERTABLES.items():
+        known = connection.execute(
+            "SELECT FROM timescaledb_information.hypertables"
+            " WHERE hypertable_schema = current_schema() AND hypertable_name = %s",
+            (table,),
+        ).rowcount
+        if known:
+            continue
+        connection.execute(
+            "SELECT create_hypertable(%s::regclass, 'time', chunk_time_interval => %s::interval,"
+            " create_default_indexes => false, migrate_data => true)",
+            (table, interval),
+        )
+        changed.append(table)
+    return changed

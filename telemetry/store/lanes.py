@@ -1,0 +1,123 @@
+"""Lanes: how those who follow the store learn what each commit brought.
+
+Every writer owns a lane and commits `(lane, seq)` with its batch, the batch's readings packed beside it.
+The row lock on the lane orders its commits, so a follower that keeps one seq per lane can skip nothing,
+and no long transaction elsewhere holds it up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+
+READING_DTYPE = np.dtype(
+    [
+        ("time", "<i8"),  # µs since 1970-01-01 UTC
+        ("value", "<f8"),
+        ("uplink_id", "<i8"),
+        ("device_id", "<i4"),
+        ("metric_id", "<i2"),
+        ("channel", "<i2"),
+        ("quality", "<i2"),
+    ]
+)
+Readings = npt.NDArray[np.void]
+"""A structured array of `READING_DTYPE`, shape (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One commit of one writer; `committed_at` is when its transaction wrote it."""
+
+    lane: int
+    seq: int
+    committed_at: datetime
+    uplinks: int
+    readings: Readings
+
+
+def pack(rows: list[tuple[int, float, int, int, int, int, int]]) -> bytes:
+    """Rows in the order of `READING_DTYPE`, as the bytes of a lane batch."""
+    return np.array(rows, dtype=READING_DTYPE).tobytes()
+
+
+def unpack(data: bytes) -> Readings:
+    return np.frombuffer(data, dtype=READING_DTYPE)
+
+
+NEXT_SEQ = """
+    INSERT INTO lane (writer, seq) VALUES (%s, 1)
+    ON CONFLICT (writer) DO UPDATE SET seq = lane.seq + 1
+    RETURNING id, seq
+"""
+INSERT_BATCH = """
+    INSERT INTO lane_batch (lane, seq, committed_at, uplinks, readings)
+    VALUES (%s, %s, clock_timestamp(), %s, %s)
+"""
+
+
+def commit_batch(cursor: psycopg.Cursor[Any], writer: str, uplinks: int, packed: bytes) -> None:
+    """Put one batch on the writer's lane, inside the caller's transaction and as its last statements."""
+    cursor.execute(NEXT_SEQ, (writer,))
+    row = cursor.fetchone()
+    assert row is not None
+    cursor.execute(INSERT_BATCH, (*row, uplinks, packed))
+
+
+_PENDING = """
+    SELECT lane.id AS lane, b.seq, b.committed_at, b.uplinks, b.readings
+    FROM lane
+    LEFT JOIN follower_cursor c ON c.follower = %(follower)s AND c.lane = lane.id
+    CROSS JOIN LATERAL (
+        SELECT seq, committed_at, uplinks, readings FROM lane_batch
+        WHERE lane_batch.lane = lane.id AND seq > coalesce(c.seq, 0)
+        ORDER BY seq LIMIT %(limit)s
+    ) b
+    ORDER BY lane.id, b.seq
+"""
+_ADVANCE = """
+    INSERT INTO follower_cursor (follower, lane, seq) VALUES (%s, %s, %s)
+    ON CONFLICT (follower, lane) DO UPDATE SET seq = excluded.seq
+"""
+_PRUNE = """
+    DELETE FROM lane_batch b
+    WHERE committed_at < %s
+      AND NOT EXISTS (
+          SELECT FROM follower f LEFT JOIN follower_cursor c ON c.follower = f.name AND c.lane = b.lane
+          WHERE coalesce(c.seq, 0) < b.seq)
+"""
+
+
+async def lock_follower(connection: psycopg.AsyncConnection[Any], follower: str) -> bool:
+    """Become the one process that follows under this name, until the transaction ends; False: another is."""
+    await connection.execute("INSERT INTO follower VALUES (%s) ON CONFLICT DO NOTHING", (follower,))
+    cursor = await connection.execute(
+        "SELECT FROM follower WHERE name = %s FOR NO KEY UPDATE SKIP LOCKED", (follower,)
+    )
+    return cursor.rowcount == 1
+
+
+async def pending(connection: psycopg.AsyncConnection[Any], follower: str, limit: int) -> list[Batch]:
+    """Batches this follower has not seen, at most `limit` a lane, each lane in order of seq."""
+    cursor = await connection.execute(_PENDING, {"follower": follower, "limit": limit})
+    return [
+        Batch(row["lane"], row["seq"], row["committed_at"], row["uplinks"], unpack(row["readings"]))
+        for row in await cursor.fetchall()
+    ]
+
+
+async def advance(connection: psycopg.AsyncConnection[Any], follower: str, batches: list[Batch]) -> None:
+    """Remember these batches as seen, in the transaction of what was made of them."""
+    newest = {batch.lane: batch.seq for batch in batches}
+    cursor = connection.cursor()
+    await cursor.executemany(_ADVANCE, [(follower, lane, seq) for lane, seq in sorted(newest.items())])
+
+
+async def prune(connection: psycopg.AsyncConnection[Any], before: datetime) -> int:
+    """Drop batches older than `before` that every follower has seen; returns how many."""
+    return (await connection.execute(_PRUNE, (before,))).rowcount

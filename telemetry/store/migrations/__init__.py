@@ -1,0 +1,1 @@
+"""The schema's history: numbered SQL files, run forward only by Alembic."""

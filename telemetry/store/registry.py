@@ -1,0 +1,58 @@
+"""Devices and device types as writers need them: read at once, kept until the registry's version moves."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import psycopg
+
+
+class DeviceRow(NamedTuple):
+    """One device; `device_type` is None until it is registered."""
+
+    id: int
+    dev_eui: str
+    status: str
+    device_type: str | None
+    variables: dict[str, float]
+    simulated: bool
+
+
+def read_devices(cursor: psycopg.Cursor[Any]) -> list[DeviceRow]:
+    cursor.execute("SELECT id, dev_eui, status, device_type, variables, simulated FROM device")
+    return [DeviceRow(*row) for row in cursor.fetchall()]
+
+
+def read_device_types(cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
+    """Every device type in the form that `decoders.device_types.parse_device_type` takes."""
+    cursor.execute("SELECT id, vendor, model, codec, expected_interval, mapping FROM device_type")
+    keys = ("id", "vendor", "model", "codec", "expected_interval", "map")
+    return [dict(zip(keys, row, strict=True)) for row in cursor.fetchall()]
+
+
+def read_metric_ids(cursor: psycopg.Cursor[Any]) -> dict[str, int]:
+    cursor.execute("SELECT key, id FROM metric")
+    return dict(cursor.fetchall())
+
+
+_ADD = """
+    INSERT INTO device (dev_eui, name, origin, simulated)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::boolean[])
+    ON CONFLICT (dev_eui) DO NOTHING
+"""
+
+
+def add_unregistered(
+    cursor: psycopg.Cursor[Any], newcomers: list[tuple[str, str, Any, bool]]
+) -> list[DeviceRow]:
+    """Let devices appear that nobody registered: (dev_eui, name, origin, simulated); returns their rows.
+
+    Two writers may meet the same newcomer; in key order they wait for each other instead of deadlocking.
+    """
+    ordered = sorted(newcomers, key=lambda n: n[0])
+    cursor.execute(_ADD, tuple(map(list, zip(*ordered, strict=True))))
+    cursor.execute(
+        "SELECT id, dev_eui, status, device_type, variables, simulated FROM device WHERE dev_eui = ANY(%s)",
+        ([n[0] for n in ordered],),
+    )
+    return [DeviceRow(*row) for row in cursor.fetchall()]

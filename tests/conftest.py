@@ -1,0 +1,3 @@
+"""Fixtures live in plug-in modules, one subject each."""
+
+pytest_plugins = ["tests.plugins.database", "tests.plugins.broker"]

@@ -1,0 +1,110 @@
+"""Every built-in codec: its vectors, its papers, its device types."""
+
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from decoders.device_types import builtin_device_types
+from decoders.normalise import normalise
+from decoders.registry import GROUP, load_codecs
+from decoders.vectors import VectorResult, read_vectors, run_vectors
+from telemetry.plugin import Codec
+
+ROOT = Path(__file__).parents[2]
+BUILTIN = ROOT / "decoders" / "builtin"
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][GROUP]
+REGISTRY = load_codecs(EntryPoint(name, value, GROUP) for name, value in DECLARED.items())
+
+
+def _folder(codec_id: str) -> Path:
+    return BUILTIN / codec_id.replace("-", "_")
+
+
+def _results() -> list[tuple[Codec, VectorResult]]:
+    return [
+        (codec, result)
+        for codec in REGISTRY.codecs.values()
+        for result in run_vectors(codec, _folder(codec.id))
+    ]
+
+
+def test_every_declared_codec_loads() -> None:
+    assert REGISTRY.problems == ()
+    assert REGISTRY.ids() == sorted(DECLARED)
+
+
+def test_every_folder_is_declared() -> None:
+    folders = {file.parent for file in BUILTIN.glob("*/codec.py")}
+    assert folders == {_folder(codec_id) for codec_id in DECLARED}
+
+
+@pytest.mark.parametrize(
+    "result", [pytest.param(result, id=f"{codec.id}: {result.name}") for codec, result in _results()]
+)
+def test_vector(result: VectorResult) -> None:
+    assert result.passed, result.difference
+
+
+@pytest.mark.parametrize("codec_id", sorted(DECLARED))
+def test_papers(codec_id: str) -> None:
+    folder = _folder(codec_id)
+    file = read_vectors(folder)
+    readme = (folder / "README.md").read_text()
+
+    vendor = [vector for vector in file.vectors if vector.origin == "vendor"]
+    assert vendor
+    assert all(vector.source for vector in vendor)
+    assert {vector.origin for vector in file.vectors} == {"vendor", "layout"}
+    assert any(vector.payload == "" and vector.error for vector in file.vectors)
+    assert all(source in readme for source in file.source), "README.md names every source"
+    for word in ("**port**", "no reading", "refused", "sources"):
+        assert word in readme.lower()
+
+
+@pytest.mark.parametrize("type_id", sorted(builtin_device_types()))
+def test_device_type_maps_its_first_vector(type_id: str) -> None:
+    device_type = builtin_device_types()[type_id]
+    fields = read_vectors(_folder(device_type.codec)).vectors[0].fields
+    assert fields is not None
+
+    normalised = normalise(fields, device_type, {})
+
+    assert normalised.values
+    assert normalised.problems == []
+
+
+def test_every_codec_has_a_device_type() -> None:
+    assert {device_type.codec for device_type in builtin_device_types().values()} == set(DECLARED)
+
+
+def _values(type_id: str, f_port: int, payload: str, **variables: float) -> dict[tuple[str, int], float]:
+    device_type = builtin_device_types()[type_id]
+    fields = REGISTRY.get(device_type.codec).decode(f_port, bytes.fromhex(payload))
+    return {(v.metric, v.channel): v.value for v in normalise(fields, device_type, variables).values}
+
+
+def test_rain_is_the_vendors_millimetres() -> None:
+    # Decentlab's example: 0.4 mm, 1653.8 mm, 3.156 V at a resolution of 0.1 mm.
+    assert _values("decentlab-dl-tbrg-0.1", 1, "0202f8000300040258409a00000c54") == {
+        ("rain.total", 0): 1653.8,
+        ("rain.interval", 0): 0.4,
+        ("battery.voltage", 0): 3.156,
+    }
+
+
+def test_river_level_is_elevation_less_distance() -> None:
+    frame = "0B45 0B05 00 0105 01"
+    level = {("water.level", 0): 12.5 - 2.821, ("distance", 0): 2.821, ("battery.voltage", 0): 2.885}
+    assert _values("dragino-ldds75", 2, frame, sensor_elevation_m=12.5) == level
+    del level["water.level", 0]
+    assert _values("dragino-ldds75", 2, frame) == level
+
+
+def test_air_pressure_is_in_hectopascal() -> None:
+    assert _values("decentlab-dl-pm", 1, "021b50000d0c2567bd618dbd10")["air.pressure", 0] == 968
+
+
+def test_leak_and_door_are_0_or_1() -> None:
+    assert _values("milesight-em300", 85, "050001 060000") == {("water.leak", 0): 1, ("door.open", 0): 0}

@@ -1,0 +1,91 @@
+"""A real PostgreSQL: QUANTRAC_TEST_DATABASE_URL, else the embedded one; a fresh database a test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+
+from quantrac.embedded import EmbeddedPostgres
+from telemetry.store.migrate import migrate
+
+_numbers = itertools.count(1)
+
+
+def _admin(server: str) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(server, autocommit=True)
+
+
+@pytest.fixture(scope="session")
+def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server on which databases may be created."""
+    given = os.environ.get("QUANTRAC_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    server = EmbeddedPostgres(folder)
+    url = server.start()
+    yield url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def _template(database_server: str) -> Iterator[str]:
+    name = f"quantrac_template_{os.getpid()}"
+    with _admin(database_server) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        migrate(_url(database_server, name))
+        # A template must have no connections, and an extension's background worker would open one.
+        admin.execute(sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+    yield name
+    with _admin(database_server) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database_url(database_server: str, _template: str) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    name = f"quantrac_test_{os.getpid()}_{next(_numbers)}"
+    with _admin(database_server) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(_template))
+        )
+    yield _url(database_server, name)
+    with _admin(database_server) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def empty_database_url(database_server: str) -> Iterator[str]:
+    """A database without our schema."""
+    name = f"quantrac_empty_{os.getpid()}_{next(_numbers)}"
+    with _admin(database_server) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield _url(database_server, name)
+    with _admin(database_server) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[psycopg.Connection[dict[str, object]]]:
+    """A connection to the test's database, for looking; autocommit, rows as dictionaries."""
+    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
+        yield connection
+
+
+def _url(server: str, database: str) -> str:
+    parts = psycopg.conninfo.conninfo_to_dict(server)
+    assert parts.get("host"), "name the server's host in QUANTRAC_TEST_DATABASE_URL"
+    password = f":{parts['password']}" if parts.get("password") else ""
+    made = f"postgresql://{parts['user']}{password}@{parts['host']}:{parts.get('port', 5432)}/{database}"
+    make_conninfo(made)
+    return made
