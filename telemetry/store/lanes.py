@@ -50,23 +50,20 @@ def unpack(data: bytes) -> Readings:
     return np.frombuffer(data, dtype=READING_DTYPE)
 
 
-NEXT_SEQ = """
-    INSERT INTO lane (writer, seq) VALUES (%s, 1)
-    ON CONFLICT (writer) DO UPDATE SET seq = lane.seq + 1
-    RETURNING id, seq
-"""
-INSERT_BATCH = """
+_COMMIT_BATCH = """
+    WITH mine AS (
+        INSERT INTO lane (writer, seq) VALUES (%s, 1)
+        ON CONFLICT (writer) DO UPDATE SET seq = lane.seq + 1
+        RETURNING id, seq
+    )
     INSERT INTO lane_batch (lane, seq, committed_at, uplinks, readings)
-    VALUES (%s, %s, clock_timestamp(), %s, %s)
+    SELECT id, seq, clock_timestamp(), %s, %s FROM mine
 """
 
 
 def commit_batch(cursor: psycopg.Cursor[Any], writer: str, uplinks: int, packed: bytes) -> None:
     """Put one batch on the writer's lane, inside the caller's transaction and as its last statements."""
-    cursor.execute(NEXT_SEQ, (writer,))
-    row = cursor.fetchone()
-    assert row is not None
-    cursor.execute(INSERT_BATCH, (*row, uplinks, packed))
+    cursor.execute(_COMMIT_BATCH, (writer, uplinks, packed))
 
 
 _PENDING = """

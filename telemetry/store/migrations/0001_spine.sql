@@ -86,6 +86,9 @@ CREATE TRIGGER device_changed AFTER UPDATE ON device
 CREATE TRIGGER device_removed AFTER DELETE ON device
     FOR EACH STATEMENT EXECUTE FUNCTION bump_registry();
 
+CREATE TRIGGER station_changed AFTER UPDATE OR DELETE ON station
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_registry();
+
 -- ---------------------------------------------------------------- frames
 CREATE SEQUENCE uplink_id INCREMENT BY 1000;    -- writers take blocks of a thousand
 
@@ -230,6 +233,9 @@ CREATE TABLE rule (
     updated_at timestamptz NOT NULL DEFAULT now(),
     updated_by text NOT NULL DEFAULT ''
 );
+
+CREATE TRIGGER rule_changed AFTER INSERT OR UPDATE OR DELETE ON rule
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_registry();
 
 CREATE TABLE alert (
     id          uuid PRIMARY KEY,

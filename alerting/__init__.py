@@ -1,0 +1,1 @@
+"""Rules over readings, the alerts they raise, and telling those who must know."""

@@ -1,0 +1,138 @@
+"""From a transition to its subscribers' messages, written in the transition's own transaction."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+import msgspec
+import psycopg
+
+_NAMESPACE = UUID("6c6f3c52-7c4e-5d0c-9a3e-5175616e7472")
+_TYPES = {
+    "opened": "alert.opened",
+    "escalated": "alert.escalated",
+    "deescalated": "alert.deescalated",
+    "resolved": "alert.resolved",
+    "acknowledged": "alert.acknowledged",
+    "closed": "alert.closed",
+    "assigned": "alert.updated",
+    "commented": "alert.updated",
+    "withdrawn": "alert.updated",
+}
+EVENT_TYPES = tuple(dict.fromkeys(_TYPES.values()))
+
+_FACTS = """
+    SELECT a.id, a.rule_id, r.definition -> 'name' AS rule_name,
+           a.state, a.level, a.peak_level, a.label, a.value,
+           a.opened_at, a.ended_at, a.acked_at, a.acked_by, a.assignee, a.simulated, a.channel,
+           d.dev_eui, d.name AS device_name, m.key AS metric, m.unit,
+           s.code, s.name, s.name_en, s.river, s.basin, s.admin_unit, s.latitude, s.longitude,
+           t.seq, t.at, t.known_at, t.kind, t.from_level, t.to_level, t.label AS transition_label,
+           t.value AS transition_value, t.late, t.withdraws, t.actor, t.note
+    FROM alert a
+    JOIN transition t ON t.alert_id = a.id
+    JOIN device d ON d.id = a.device_id
+    JOIN metric m ON m.id = a.metric_id
+    LEFT JOIN rule r ON r.id = a.rule_id
+    LEFT JOIN station s ON s.id = a.station_id
+    WHERE a.id = %s AND t.seq = %s
+"""
+_MESSAGE = """
+    INSERT INTO message (id, type, alert_id, alert_seq, body, created_at) VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (id) DO NOTHING
+"""
+# A newer transition makes the head of its alert due at once: what waits for a retry may go now.
+_DELIVERIES = """
+    INSERT INTO delivery (message_id, endpoint_id, alert_id, alert_seq, next_at, created_at)
+    SELECT %(message)s, e.id, %(alert)s, %(seq)s, %(now)s, %(now)s FROM endpoint e
+    WHERE e.enabled
+      AND (e.event_types = '{}' OR %(type)s = ANY(e.event_types))
+      AND %(peak)s >= e.min_level
+      AND (e.simulated OR NOT %(simulated)s)
+    ON CONFLICT (message_id, endpoint_id) DO NOTHING
+"""
+_WAKE = """
+    UPDATE delivery SET next_at = least(next_at, %(now)s)
+    WHERE state = 'pending' AND alert_id = %(alert)s AND leased_until IS NULL
+"""
+
+
+async def publish(connection: psycopg.AsyncConnection[Any], *, alert_id: UUID, seq: int) -> None:
+    """Queue one transition for every endpoint that wants it, inside the caller's transaction.
+
+    The message's id follows from alert and seq, so publishing the same transition again changes nothing.
+    """
+    row = await (await connection.execute(_FACTS, (alert_id, seq))).fetchone()
+    assert row is not None, f"alert {alert_id} has no transition {seq}"
+    type_ = _TYPES[row["kind"]]
+    message_id = f"msg_{uuid5(_NAMESPACE, f'{alert_id}/{seq}').hex}"
+    now = datetime.now(UTC)
+    body = msgspec.json.encode(_body(type_, row)).decode()
+    await connection.execute(_MESSAGE, (message_id, type_, alert_id, seq, body, now))
+    known = {
+        "message": message_id,
+        "alert": alert_id,
+        "seq": seq,
+        "now": now,
+        "type": type_,
+        "peak": row["peak_level"],
+        "simulated": row["simulated"],
+    }
+    await connection.execute(_DELIVERIES, known)
+    await connection.execute(_WAKE, known)
+
+
+def _body(type_: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Standard Webhooks' envelope: `timestamp` is the event's time, `data` the alert as it now stands."""
+    station = {
+        "code": row["code"],
+        "name": row["name"],
+        "name_en": row["name_en"],
+        "river": row["river"],
+        "basin": row["basin"],
+        "admin_unit": row["admin_unit"],
+        "latitude": row["latitude"],
+        "longitude": row["longitude"],
+    }
+    return {
+        "type": type_,
+        "timestamp": row["at"],
+        "data": {
+            "alert": {
+                "id": str(row["id"]),
+                "rule": {"id": row["rule_id"], "name": row["rule_name"]},
+                "state": row["state"],
+                "level": row["level"],
+                "peak_level": row["peak_level"],
+                "label": row["label"],
+                "value": row["value"],
+                "unit": row["unit"],
+                "metric": row["metric"],
+                "channel": row["channel"],
+                "opened_at": row["opened_at"],
+                "ended_at": row["ended_at"],
+                "acked_at": row["acked_at"],
+                "acked_by": row["acked_by"],
+                "assignee": row["assignee"],
+                "simulated": row["simulated"],
+            },
+            "transition": {
+                "seq": row["seq"],
+                "at": row["at"],
+                "known_at": row["known_at"],
+                "kind": row["kind"],
+                "from_level": row["from_level"],
+                "to_level": row["to_level"],
+                "label": row["transition_label"],
+                "value": row["transition_value"],
+                "late": row["late"],
+                "withdraws": row["withdraws"],
+                "actor": row["actor"],
+                "note": row["note"],
+            },
+            "station": station if row["code"] is not None else None,
+            "device": {"dev_eui": row["dev_eui"], "name": row["device_name"]},
+        },
+    }

@@ -1,0 +1,65 @@
+"""The alert process: evaluates what ingest commits, a tenth of a second behind."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from telemetry.clock import Clock
+from telemetry.settings import StoreSettings
+from telemetry.store import lanes
+from telemetry.store.pool import Pool, async_pool
+
+from .engine import Engine
+from .metrics import EVALUATED, STEP
+
+_log = structlog.get_logger()
+IDLE_SECONDS = 0.1
+KEEP_BATCHES = timedelta(hours=24)
+PRUNE_SECONDS = 600.0
+
+
+async def run(store: StoreSettings, clock: Clock, stop: asyncio.Event) -> None:
+    """Evaluate until `stop` is set; a database that is away is waited for."""
+    async with async_pool(store, application="quantrac alert") as pool:
+        prune = asyncio.create_task(_prune(pool, clock, stop), name="alert-prune")
+        try:
+            await _follow(Engine(pool), stop)
+        finally:
+            await prune
+    _log.info("alert_stopped")
+
+
+async def _follow(engine: Engine, stop: asyncio.Event) -> None:
+    delay = IDLE_SECONDS
+    while not stop.is_set():
+        try:
+            with STEP.time():
+                batches = await engine.step()
+            EVALUATED.inc(batches)
+            delay = 0.0 if batches else IDLE_SECONDS
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            delay = min(max(delay * 2, 0.2), 5.0)
+            _log.warning("database_unavailable", error=" ".join(str(error).split()), retry_in=delay)
+        await _pause(stop, delay)
+
+
+async def _prune(pool: Pool, clock: Clock, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            async with pool.connection() as connection:
+                await lanes.prune(connection, clock.now() - KEEP_BATCHES)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            _log.warning("prune_waits", error=" ".join(str(error).split()))
+        await _pause(stop, PRUNE_SECONDS)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,272 @@
+"""Alerts as time scripts: readings at event times in, transitions out, on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from alerting.engine import Engine
+from telemetry.settings import StoreSettings
+from telemetry.store.lanes import commit_batch, pack
+from telemetry.store.pool import Pool, async_pool
+from telemetry.store.writer import copy_readings, micros
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+THRESHOLDS = [{"level": 1, "label": "BĐ1", "value": 104.5}, {"level": 2, "label": "BĐ2", "value": 105.5}]
+RULE = {
+    "id": "river-level", "name": {"vi": "Mực nước", "en": "River level"}, "metric": "water.level",
+    "levels": "station", "hysteresis": 0.1, "max_age": "1h",
+}  # fmt: skip
+
+
+class River:
+    """One level sensor at one station; times are minutes before now."""
+
+    def __init__(self, database: psycopg.Connection[dict[str, Any]]) -> None:
+        self.database = database
+        self.metric = self._one("SELECT id FROM metric WHERE key = 'water.level'")
+        self.station = self._one(
+            "INSERT INTO station (code, name, latitude, longitude, thresholds)"
+            " VALUES ('phu-hiep', 'Phú Hiệp', 11.1, 107.4, %s) RETURNING id",
+            Jsonb({"water.level": THRESHOLDS}),
+        )
+        database.execute("INSERT INTO device_type VALUES ('t', 'v', 'm', 'c', 60, '[]')")
+        self.device = self._one(
+            "INSERT INTO device (dev_eui, status, device_type, station_id)"
+            " VALUES ('0000000000000001', 'active', 't', %s) RETURNING id",
+            self.station,
+        )
+        self.rule(RULE)
+
+    def _one(self, query: str, *values: Any) -> int:
+        row = self.database.execute(query, values).fetchone()  # type: ignore[arg-type]
+        assert row is not None
+        return int(row["id"])
+
+    def rule(self, definition: dict[str, Any]) -> None:
+        self.database.execute(
+            "INSERT INTO rule (id, definition) VALUES (%s, %s)"
+            " ON CONFLICT (id) DO UPDATE SET definition = excluded.definition",
+            (definition["id"], Jsonb(definition)),
+        )
+
+    def send(self, *points: tuple[float, float], lane: str = "w", quality: int = 1) -> None:
+        """(minutes ago, level) in one committed batch."""
+        rows = [
+            (micros(NOW - timedelta(minutes=ago)), level, 1, self.device, self.metric, 0, quality)
+            for ago, level in points
+        ]
+        with self.database.transaction(), psycopg.Cursor(self.database) as cursor:
+            copy_readings(cursor, rows)
+            commit_batch(cursor, lane, len(rows), pack(rows))
+
+    def standing(self) -> list[tuple[int, str, int]]:
+        """Changes of level that were not withdrawn: (minutes ago, kind, level), oldest first."""
+        rows = self.database.execute(
+            "SELECT at, kind, to_level FROM transition t WHERE machine IS NOT NULL AND NOT EXISTS"
+            " (SELECT FROM transition w WHERE w.alert_id = t.alert_id AND w.withdraws = t.seq)"
+            " ORDER BY at, seq"
+        ).fetchall()
+        return [(round((NOW - r["at"]).total_seconds() / 60), r["kind"], r["to_level"]) for r in rows]
+
+    def alerts(self) -> list[tuple[str, int, int, str]]:
+        rows = self.database.execute("SELECT * FROM alert ORDER BY opened_at, state").fetchall()
+        return [(r["state"], r["level"], r["peak_level"], r["label"]) for r in rows]
+
+    def sent(self) -> list[str]:
+        rows = self.database.execute("SELECT type FROM message ORDER BY created_at, alert_seq").fetchall()
+        return [r["type"].removeprefix("alert.") for r in rows]
+
+
+@pytest.fixture
+def river(database: psycopg.Connection[dict[str, Any]]) -> River:
+    return River(database)
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with async_pool(StoreSettings(database_url=database_url), application="test") as opened:
+        yield opened
+
+
+@pytest.fixture
+def engine(pool: Pool) -> Engine:
+    return Engine(pool)
+
+
+async def drain(engine: Engine) -> None:
+    while await engine.step():
+        pass
+
+
+async def test_an_episode_from_opened_to_resolved(river: River, engine: Engine) -> None:
+    for point in [(10, 104.0), (9, 104.6), (8, 105.6), (7, 105.3), (6, 104.2)]:
+        river.send(point)
+        await drain(engine)
+    assert river.standing() == [
+        (9, "opened", 1),
+        (8, "escalated", 2),
+        (7, "deescalated", 1),
+        (6, "resolved", 0),
+    ]
+    assert river.alerts() == [("resolved", 0, 2, "BĐ2")]
+    assert river.sent() == ["opened", "escalated", "deescalated", "resolved"]
+
+
+async def test_a_restart_goes_on_where_it_was(river: River, pool: Pool) -> None:
+    for point in [(9, 104.6), (8, 105.6), (7, 104.0)]:
+        river.send(point)
+        await drain(Engine(pool))
+    assert river.standing() == [(9, "opened", 1), (8, "escalated", 2), (7, "resolved", 0)]
+    assert len(river.alerts()) == 1
+
+
+async def test_old_readings_make_history_but_page_nobody(river: River, engine: Engine) -> None:
+    river.send((600, 104.0), (590, 105.0), (580, 103.0))
+    await drain(engine)
+    assert river.alerts() == [("resolved", 0, 1, "BĐ1")]
+    assert river.sent() == []
+    late = river.database.execute("SELECT bool_and(late) AS late FROM transition").fetchone()
+    assert late == {"late": True}
+
+
+async def test_a_late_reading_opens_what_was_missed(river: River, engine: Engine) -> None:
+    river.send((10, 104.0), (5, 104.0))
+    await drain(engine)
+    river.send((7, 105.0))
+    await drain(engine)
+    assert river.standing() == [(7, "opened", 1), (5, "resolved", 0)]
+    assert river.sent() == ["opened", "resolved"], "younger than max_age, so it pages"
+
+
+async def test_a_late_reading_merges_episodes_and_the_oldest_alert_stays(
+    river: River, engine: Engine
+) -> None:
+    for point in [(20, 105.0), (16, 104.0), (12, 105.0)]:
+        river.send(point)
+        await drain(engine)
+    first = river.database.execute("SELECT id FROM alert ORDER BY opened_at LIMIT 1").fetchone()
+    river.rule({**RULE, "clear_for": "6m"})
+    await drain(engine)
+    river.send((17, 105.0))
+    await drain(engine)
+    assert river.standing() == [(20, "opened", 1)]
+    states = river.database.execute("SELECT id, state FROM alert ORDER BY opened_at").fetchall()
+    assert [r["state"] for r in states] == ["firing", "withdrawn"]
+    assert first is not None
+    assert states[0]["id"] == first["id"]
+
+
+async def test_bad_quality_does_not_alarm_but_suspect_does(river: River, engine: Engine) -> None:
+    river.send((5, 105.0), quality=4)
+    await drain(engine)
+    assert river.alerts() == []
+    river.send((4, 105.0), quality=3)
+    await drain(engine)
+    assert river.alerts() == [("firing", 1, 1, "BĐ1")]
+
+
+async def test_hold_counts_event_time_across_batches_and_restarts(river: River, pool: Pool) -> None:
+    river.rule({**RULE, "for": "3m"})
+    for point in [(10, 105.0), (9, 105.0), (8, 105.0), (7, 105.0)]:
+        river.send(point)
+        await drain(Engine(pool))
+    assert river.standing() == [(7, "opened", 1)]
+
+
+async def test_removing_a_rule_closes_what_it_fires(river: River, engine: Engine) -> None:
+    river.send((5, 105.0))
+    await drain(engine)
+    river.database.execute("DELETE FROM rule")
+    await drain(engine)
+    assert river.alerts() == [("closed", 0, 1, "BĐ1")]
+    assert river.sent() == ["opened", "closed"]
+
+
+async def test_a_rule_that_returns_starts_anew(river: River, engine: Engine) -> None:
+    river.send((5, 105.0))
+    await drain(engine)
+    river.database.execute("DELETE FROM rule")
+    await drain(engine)
+    river.rule(RULE)
+    river.send((-1, 105.0))
+    await drain(engine)
+    assert [a[0] for a in river.alerts()] == ["closed", "firing"]
+
+
+async def test_an_alert_closed_by_hand_stays_closed_until_it_gets_worse(river: River, engine: Engine) -> None:
+    river.send((9, 105.0))
+    await drain(engine)
+    river.database.execute("UPDATE alert SET state = 'closed'")
+    river.send((8, 105.2))
+    await drain(engine)
+    assert [a[0] for a in river.alerts()] == ["closed"]
+    river.send((7, 105.6))
+    await drain(engine)
+    assert river.alerts() == [("firing", 2, 2, "BĐ2")]
+
+
+async def test_a_raised_threshold_counts_from_the_next_reading(river: River, engine: Engine) -> None:
+    river.send((5, 105.0))
+    await drain(engine)
+    river.database.execute(
+        "UPDATE station SET thresholds = %s", (Jsonb({"water.level": [{**THRESHOLDS[0], "value": 110}]}),)
+    )
+    river.send((4, 105.0))
+    await drain(engine)
+    assert river.standing() == [(5, "opened", 1), (4, "resolved", 0)]
+
+
+async def test_two_evaluators_do_the_work_once(river: River, pool: Pool) -> None:
+    for ago in range(40, 0, -1):
+        river.send((ago, 104 + (ago % 4)))
+    engines = [Engine(pool, batches=3), Engine(pool, batches=3)]
+
+    async def follow(engine: Engine) -> None:
+        idle = 0
+        while idle < 50:
+            idle = 0 if await engine.step() else idle + 1
+            await asyncio.sleep(0.002)
+
+    await asyncio.gather(*map(follow, engines))
+    numbers = river.database.execute(
+        "SELECT count(*) AS n, count(DISTINCT (at, to_level)) AS d FROM transition"
+    ).fetchone()
+    assert numbers is not None
+    assert numbers["n"] == numbers["d"] > 10
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_the_order_of_arrival_does_not_matter(river: River, engine: Engine, seed: int) -> None:
+    rng = random.Random(seed)
+    river.rule({**RULE, "for": rng.choice(["0s", "2m"]), "clear_for": rng.choice(["0s", "3m"])})
+    level, points = 104.0, []
+    for ago in range(50, 0, -1):
+        level = min(max(level + rng.uniform(-0.7, 0.7), 103), 107)
+        points.append((ago, level))
+    river.send(*points)
+    await drain(engine)
+    expected = river.standing()
+    river.database.execute(
+        "TRUNCATE reading, alert, transition, message, lane_batch, follower_cursor CASCADE"
+    )
+    river.database.execute("UPDATE registry_version SET version = version + 1")
+    rng.shuffle(points)
+    while points:
+        size = rng.randint(1, 7)
+        river.send(*points[:size], lane=rng.choice("ab"))
+        del points[:size]
+        if rng.random() < 0.7:
+            await drain(engine)
+    await drain(engine)
+    assert river.standing() == expected
+    assert len(expected) > 2
+    firing = river.database.execute("SELECT count(*) AS n FROM alert WHERE state = 'firing'").fetchone()
+    assert firing == {"n": int(expected[-1][2] > 0)}
