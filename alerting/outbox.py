@@ -43,7 +43,6 @@ _MESSAGE = """
     INSERT INTO message (id, type, alert_id, alert_seq, body, created_at) VALUES (%s, %s, %s, %s, %s, %s)
     ON CONFLICT (id) DO NOTHING
 """
-# A newer transition makes the head of its alert due at once: what waits for a retry may go now.
 _DELIVERIES = """
     INSERT INTO delivery (message_id, endpoint_id, alert_id, alert_seq, next_at, created_at)
     SELECT %(message)s, e.id, %(alert)s, %(seq)s, %(now)s, %(now)s FROM endpoint e
@@ -52,10 +51,6 @@ _DELIVERIES = """
       AND %(peak)s >= e.min_level
       AND (e.simulated OR NOT %(simulated)s)
     ON CONFLICT (message_id, endpoint_id) DO NOTHING
-"""
-_WAKE = """
-    UPDATE delivery SET next_at = least(next_at, %(now)s)
-    WHERE state = 'pending' AND alert_id = %(alert)s AND leased_until IS NULL
 """
 
 
@@ -71,7 +66,7 @@ async def publish(connection: psycopg.AsyncConnection[Any], *, alert_id: UUID, s
     now = datetime.now(UTC)
     body = msgspec.json.encode(_body(type_, row)).decode()
     await connection.execute(_MESSAGE, (message_id, type_, alert_id, seq, body, now))
-    known = {
+    values = {
         "message": message_id,
         "alert": alert_id,
         "seq": seq,
@@ -80,8 +75,7 @@ async def publish(connection: psycopg.AsyncConnection[Any], *, alert_id: UUID, s
         "peak": row["peak_level"],
         "simulated": row["simulated"],
     }
-    await connection.execute(_DELIVERIES, known)
-    await connection.execute(_WAKE, known)
+    await connection.execute(_DELIVERIES, values)
 
 
 def _body(type_: str, row: dict[str, Any]) -> dict[str, Any]:

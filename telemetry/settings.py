@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import SettingsError
 
@@ -59,6 +61,11 @@ class CommonSettings(Settings):
         pattern="^(debug|info|warning|error)$",
         description="debug, info, warning or error.",
     )
+    metrics_listen: str = Field(
+        default="",
+        pattern=r"^(|[^:\s]+:\d{1,5})$",
+        description="host:port where ingest, alert and deliver show Prometheus metrics; empty: nowhere.",
+    )
     log_format: str = Field(
         default="auto",
         pattern="^(auto|json|console)$",
@@ -71,12 +78,22 @@ class StoreSettings(Settings):
 
     database_url: str = Field(
         default="",
-        description="PostgreSQL or TimescaleDB; empty: the embedded server of `quantrac up`.",
+        description="PostgreSQL or TimescaleDB, postgresql://user:password@host:5432/database; empty: the "
+        "embedded server of `quantrac up`.",
     )
     database_pool: int = Field(default=8, ge=1, le=200, description="Most connections one process opens.")
     database_timeout: float = Field(
         default=30.0, gt=0, description="Seconds after which a statement of the API is given up."
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        try:
+            conninfo_to_dict(value)
+        except psycopg.ProgrammingError as error:
+            raise ValueError(f"is no PostgreSQL address ({' '.join(str(error).split())})") from None
+        return value
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -110,7 +127,8 @@ def load(
         shown = (
             "" if "password" in name or "secret" in name or "url" in name else f" (got {first['input']!r})"
         )
-        raise SettingsError(PREFIX + name.upper(), f"{first['msg']}{shown}", hint) from None
+        problem = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(PREFIX + name.upper(), f"{problem}{shown}", hint) from None
 
 
 def unknown_names(classes: Iterable[type[Settings]], environ: Mapping[str, str] | None = None) -> list[str]:

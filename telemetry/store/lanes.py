@@ -52,18 +52,24 @@ def unpack(data: bytes) -> Readings:
 
 _COMMIT_BATCH = """
     WITH mine AS (
-        INSERT INTO lane (writer, seq) VALUES (%s, 1)
-        ON CONFLICT (writer) DO UPDATE SET seq = lane.seq + 1
+        INSERT INTO lane (writer, seq, uplinks, readings) VALUES (%(writer)s, 1, %(uplinks)s, %(readings)s)
+        ON CONFLICT (writer) DO UPDATE SET
+            seq = lane.seq + 1,
+            uplinks = lane.uplinks + excluded.uplinks,
+            readings = lane.readings + excluded.readings
         RETURNING id, seq
     )
     INSERT INTO lane_batch (lane, seq, committed_at, uplinks, readings)
-    SELECT id, seq, clock_timestamp(), %s, %s FROM mine
+    SELECT id, seq, clock_timestamp(), %(uplinks)s, %(packed)s FROM mine
 """
 
 
 def commit_batch(cursor: psycopg.Cursor[Any], writer: str, uplinks: int, packed: bytes) -> None:
     """Put one batch on the writer's lane, inside the caller's transaction and as its last statements."""
-    cursor.execute(_COMMIT_BATCH, (writer, uplinks, packed))
+    readings = len(packed) // READING_DTYPE.itemsize
+    cursor.execute(
+        _COMMIT_BATCH, {"writer": writer, "uplinks": uplinks, "readings": readings, "packed": packed}
+    )
 
 
 _PENDING = """

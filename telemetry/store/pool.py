@@ -8,7 +8,6 @@ import psycopg
 from psycopg.rows import TupleRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from ..errors import SettingsError
 from ..settings import StoreSettings
 
 DictRow = dict[str, Any]
@@ -29,24 +28,12 @@ def _options(statement_timeout: float | None) -> str:
     return options
 
 
-def _checked(url: str) -> str:
-    try:
-        psycopg.conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise SettingsError(
-            "QUANTRAC_DATABASE_URL",
-            f"is no PostgreSQL address ({error})".replace("\n", " "),
-            "Write postgresql://user:password@host:5432/database.",
-        ) from None
-    return url
-
-
 def connect(
     url: str, *, application: str, autocommit: bool = False, statement_timeout: float | None = None
 ) -> psycopg.Connection[TupleRow]:
     """One synchronous connection in UTC; the caller closes it."""
     return psycopg.connect(
-        _checked(url),
+        url,
         autocommit=autocommit,
         application_name=application,
         options=_options(statement_timeout),
@@ -61,7 +48,7 @@ def async_pool(settings: StoreSettings, *, application: str) -> Pool:
     longer than ten seconds for one gets `psycopg_pool.PoolTimeout`.
     """
     return AsyncConnectionPool(
-        _checked(settings.database_url),
+        settings.database_url,
         min_size=1,
         max_size=settings.database_pool,
         open=False,

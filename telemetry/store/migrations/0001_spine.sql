@@ -199,9 +199,11 @@ CREATE INDEX decode_job_waiting ON decode_job (id) WHERE state = 'waiting';
 
 -- ---------------------------------------------------------------- lanes
 CREATE TABLE lane (                              -- one a writer process; its row lock orders its commits
-    id     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    writer text NOT NULL UNIQUE,
-    seq    bigint NOT NULL DEFAULT 0
+    id       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    writer   text NOT NULL UNIQUE,
+    seq      bigint NOT NULL DEFAULT 0,
+    uplinks  bigint NOT NULL DEFAULT 0,          -- stored over this lane since ever
+    readings bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 CREATE TABLE lane_batch (                        -- what each commit brought, for those who follow
@@ -326,7 +328,7 @@ CREATE TABLE delivery (
     last_error   text,
     UNIQUE (message_id, endpoint_id)
 );
-CREATE INDEX delivery_due ON delivery (next_at) WHERE state = 'pending';
+CREATE INDEX delivery_due ON delivery (endpoint_id, next_at) WHERE state = 'pending';
 CREATE INDEX delivery_order ON delivery (endpoint_id, alert_id, alert_seq) WHERE state = 'pending';
 
 CREATE TABLE attempt (

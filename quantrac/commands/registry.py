@@ -1,0 +1,58 @@
+"""`stations import`, `devices import`, `export`: master data in and out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from quantrac.commands.options import Data
+from quantrac.context import Context
+from quantrac.exchange import export_csv, read_devices, read_stations
+from telemetry.store.master import ask_for_decoding, save_device, save_station
+from telemetry.store.pool import connect
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Read and check, change nothing.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    panel = "Master data"
+    stations = typer.Typer(no_args_is_help=True, help="Places that carry devices.")
+    stations.command("import")(import_stations)
+    app.add_typer(stations, name="stations", rich_help_panel=panel)
+    devices = typer.Typer(no_args_is_help=True, help="LoRaWAN devices.")
+    devices.command("import")(import_devices)
+    app.add_typer(devices, name="devices", rich_help_panel=panel)
+    app.command(rich_help_panel=panel)(export)
+
+
+def import_stations(file: Path, dry_run: DryRun = False, data: Data = None) -> None:
+    """Import stations from CSV or GeoJSON: all rows, or none when one is wrong."""
+    rows = read_stations(file)
+    if not dry_run:
+        with connect(Context(data).store().database_url, application="quantrac import") as connection:
+            for row in rows:
+                save_station(connection.cursor(), row)
+    typer.echo(f"{len(rows)} stations {'checked' if dry_run else 'imported'}")
+
+
+def import_devices(file: Path, dry_run: DryRun = False, data: Data = None) -> None:
+    """Import devices from CSV: all rows or none. Frames they sent before are decoded too."""
+    rows = read_devices(file)
+    with connect(Context(data).store().database_url, application="quantrac import") as connection:
+        for row in rows:
+            ask_for_decoding(connection.cursor(), save_device(connection.cursor(), row), "command line")
+        if dry_run:
+            connection.rollback()
+    typer.echo(f"{len(rows)} devices {'checked' if dry_run else 'imported'}")
+
+
+def export(
+    what: Annotated[Literal["stations", "devices", "alerts"], typer.Argument(help="What to export.")],
+    data: Data = None,
+) -> None:
+    """Write a table as CSV to stdout; stations and devices can be imported again."""
+    with connect(Context(data).store().database_url, application="quantrac export") as connection:
+        export_csv(connection, what, sys.stdout)

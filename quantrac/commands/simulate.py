@@ -1,0 +1,115 @@
+"""`simulate`: field sensors that are not there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from quantrac.commands.options import Data, ParentPipe
+from quantrac.commands.rules import load_rules
+from quantrac.context import Context
+from quantrac.demo import has_readings, publish_history, register
+from simulators.run import FORMATS, Summary
+from simulators.run import simulate as run
+from simulators.scenario import list_scenarios, load_scenario
+from telemetry.clock import SystemClock
+from telemetry.errors import UsageError
+from telemetry.mqtt import parse_mqtt_url
+from telemetry.observability import setup_logging
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Simulation")(simulate)
+
+
+def simulate(
+    scenario: Annotated[
+        str, typer.Argument(help=f"A scenario's file, or one of: {', '.join(list_scenarios())}.")
+    ],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same world and messages.")] = 1,
+    speed: Annotated[
+        str | None, typer.Option(metavar="X|max", help="World seconds a second; else the scenario's own.")
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="|".join(FORMATS), help="One format for all devices.")
+    ] = None,
+    out: Annotated[str, typer.Option(metavar="mqtt|FILE", help="The broker, or a file of NDJSON.")] = "mqtt",
+    start: Annotated[
+        datetime | None, typer.Option(help="World time (UTC) of a file's first message.")
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Go on after the scenario's end, until stopped.")
+    ] = False,
+    with_registration: Annotated[
+        bool, typer.Option("--register", help="First register its stations and devices, and apply its rules.")
+    ] = False,
+    history: Annotated[
+        float,
+        typer.Option(
+            min=0, max=240, metavar="HOURS", help="First send the hours before, unless some are stored."
+        ),
+    ] = 0.0,
+    data: Data = None,
+    parent_pipe: ParentPipe = None,
+) -> None:
+    """Play a scenario: its sensors send real payloads through a network server's messages.
+
+    Everything it sends is marked simulated.
+    """
+    context = Context(data)
+    setup_logging(context.common, "simulate")
+    loaded = load_scenario(scenario)
+    if with_registration:
+        rules = load_rules(loaded.rules_path) if loaded.rules_path else []
+        register(context.store().database_url, loaded.registrations(), rules)
+    url = context.publisher_url() if out == "mqtt" else None
+    if history and url is not None and not has_readings(context.store().database_url):
+        asyncio.run(publish_history(loaded, history, parse_mqtt_url(url), SystemClock(), seed))
+    quiet = parent_pipe is not None or not Console(stderr=True).is_terminal
+    with nullcontext() if quiet else Progress(console=Console(stderr=True), transient=True) as bar:
+        summary = asyncio.run(
+            _run(
+                scenario, seed=seed, speed=_speed(speed), fmt=format_, out=out, mqtt_url=url,
+                start=start and start.replace(tzinfo=UTC), keep_going=keep_going,
+                progress=_reporter(bar), parent_pipe=parent_pipe,
+            )
+        )  # fmt: skip
+    if summary is not None:
+        hours = summary.world_seconds / 3600
+        typer.echo(f"{summary.messages:,} messages, {hours:.1f} hours of the world", err=True)
+
+
+async def _run(scenario: str, *, parent_pipe: int | None, **options: Any) -> Summary | None:
+    playing = asyncio.create_task(run(scenario, **options), name="simulate")
+    if parent_pipe is not None:
+        asyncio.get_running_loop().add_reader(parent_pipe, playing.cancel)
+    try:
+        return await playing
+    except asyncio.CancelledError:
+        return None
+
+
+def _speed(text: str | None) -> Any:
+    if text is None or text == "max":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--speed: {text!r} is neither a number nor max") from None
+
+
+def _reporter(bar: Progress | None) -> Any:
+    if bar is None:
+        return None
+    task = bar.add_task("simulating", total=1.0)
+
+    def report(done: float, *_: Any) -> None:
+        bar.update(task, completed=done)
+
+    return report

@@ -1,0 +1,52 @@
+"""The demonstration: a scenario's stations, devices and rules, a day of history, and the simulator itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from alerting.rules import Rule
+from simulators.publish import Publisher
+from simulators.scenario import Registrations, Scenario
+from simulators.traffic import history
+from telemetry.clock import Clock
+from telemetry.mqtt import MqttAddress
+from telemetry.store.master import ask_for_decoding, save_device, save_rule, save_station
+from telemetry.store.pool import connect
+
+
+def register(url: str, registrations: Registrations, rules: Iterable[Rule]) -> None:
+    """Write a scenario's master data, all or nothing; done before, it changes nothing that matters."""
+    with connect(url, application="quantrac demo") as connection, connection.cursor() as cursor:
+        for station in registrations.stations:
+            save_station(cursor, asdict(station))
+        for device in registrations.devices:
+            ask_for_decoding(cursor, save_device(cursor, asdict(device)), "demo")
+        for rule in rules:
+            save_rule(cursor, rule.to_dict(), "demo")
+
+
+def has_readings(url: str) -> bool:
+    """Whether anything was measured yet, and a made-up past would mix with it."""
+    with connect(url, application="quantrac demo") as connection:
+        return connection.execute("SELECT FROM latest LIMIT 1").rowcount > 0
+
+
+async def publish_history(
+    scenario: Scenario, hours: float, address: MqttAddress, clock: Clock, seed: int
+) -> int:
+    """Publish what the sensors would have said in the hours before now; too old to page anybody."""
+    publisher = Publisher(address)
+    publishing = asyncio.create_task(publisher.run(), name="demo-history")
+    try:
+        for message in history(scenario, clock.now(), hours, seed=seed):
+            await publisher.put(message)
+        draining = asyncio.create_task(publisher.drained(), name="demo-history-drain")
+        await asyncio.wait({draining, publishing}, return_when=asyncio.FIRST_COMPLETED)
+        if publishing.done():
+            publishing.result()
+    finally:
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
+    return publisher.published

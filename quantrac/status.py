@@ -1,0 +1,33 @@
+"""The state of a running system in a few numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from telemetry.store.pool import connect
+
+_QUERIES = {
+    "uplinks": "SELECT coalesce(sum(uplinks), 0)::bigint AS stored,"
+    " (SELECT max(seen_at) FROM latest) AS newest FROM lane",
+    "readings": "SELECT coalesce(sum(readings), 0)::bigint AS stored FROM lane",
+    "rejects": "SELECT count(*) AS open FROM reject WHERE state = 'open'",
+    "devices": "SELECT count(*) FILTER (WHERE status = 'active') AS active,"
+    " count(*) FILTER (WHERE status = 'unregistered') AS unregistered FROM device",
+    "alerts": "SELECT count(*) AS firing, count(*) FILTER (WHERE acked_at IS NULL) AS unacknowledged"
+    " FROM alert WHERE state = 'firing'",
+    "deliveries": "SELECT count(*) FILTER (WHERE state = 'pending') AS pending,"
+    " count(*) FILTER (WHERE state = 'failed') AS failed FROM delivery",
+}
+
+
+def read_status(url: str) -> dict[str, dict[str, Any]]:
+    """Numbers by subject: uplinks.stored, rejects.open, alerts.firing, deliveries.pending, …"""
+    with connect(url, application="quantrac status", autocommit=True) as connection:
+        found: dict[str, dict[str, Any]] = {}
+        for subject, query in _QUERIES.items():
+            row = connection.cursor(row_factory=dict_row).execute(query).fetchone()
+            assert row is not None
+            found[subject] = {k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in row.items()}
+        return found

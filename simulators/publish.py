@@ -1,0 +1,123 @@
+"""Publishing to a broker at QoS 1, through its outages."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+
+import aiomqtt
+import structlog
+
+from telemetry.errors import SettingsError
+from telemetry.mqtt import MqttAddress
+
+from .message import Message
+
+_log = structlog.get_logger(__name__)
+
+_QUEUE = 2000
+_AT_ONCE = 50
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 15.0
+# What paho makes of CONNACK codes 4 and 5 of MQTT 3.1.1: bad user name or password, not authorised.
+_REFUSED = (134, 135)
+
+
+class Publisher:
+    """A bounded queue in front of a connection that comes back by itself.
+
+    `put` waits while the queue is full, which holds the simulation back instead of losing messages.
+    Messages in flight when the connection breaks are sent again: at least once, as QoS 1 has it.
+    """
+
+    def __init__(self, address: MqttAddress) -> None:
+        self._address = address
+        self._queue: asyncio.Queue[Message] = asyncio.Queue(_QUEUE)
+        self._batch: list[Message] = []
+        self.published = 0
+
+    async def put(self, message: Message) -> None:
+        await self._queue.put(message)
+
+    async def drained(self) -> None:
+        """Wait until the broker has acknowledged everything put so far."""
+        await self._queue.join()
+
+    async def run(self) -> None:
+        """Publish until cancelled; reconnects with pauses that double from 0.2 to 15 s.
+
+        Raises:
+            SettingsError: the broker refuses user or password before any message was published.
+        """
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                async with self._client() as client:
+                    pause = _FIRST_PAUSE_S
+                    _log.info("broker_connected", host=self._address.host, port=self._address.port)
+                    await self._pump_while_connected(client)
+            except aiomqtt.MqttError as error:
+                if self.published == 0 and _is_refusal(error):
+                    raise SettingsError(
+                        "QUANTRAC_MQTT_URL",
+                        "the broker refuses this user and password",
+                        "Write mqtt://user:password@host:1883 with an account that may publish.",
+                    ) from None
+                _log.warning("broker_lost", problem=str(error), retry_in_s=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _client(self) -> aiomqtt.Client:
+        client = aiomqtt.Client(
+            self._address.host,
+            self._address.port,
+            username=self._address.username,
+            password=self._address.password,
+            tls_context=ssl.create_default_context() if self._address.tls else None,
+            keepalive=30,
+            max_inflight_messages=_AT_ONCE,
+        )
+        client.pending_calls_threshold = _AT_ONCE
+        return client
+
+    async def _pump_while_connected(self, client: aiomqtt.Client) -> None:
+        """A publish that waits for its ack would notice a lost connection only when it times out."""
+        tasks = {asyncio.create_task(self._pump(client)), asyncio.create_task(_until_lost(client))}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _pump(self, client: aiomqtt.Client) -> None:
+        while True:
+            if not self._batch:
+                self._batch.append(await self._queue.get())
+                with suppress(asyncio.QueueEmpty):
+                    while len(self._batch) < _AT_ONCE:
+                        self._batch.append(self._queue.get_nowait())
+            results = await asyncio.gather(
+                *(client.publish(m.topic, m.payload, qos=m.qos) for m in self._batch), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            self.published += len(results)
+            self._batch.clear()
+            for _ in results:
+                self._queue.task_done()
+
+
+async def _until_lost(client: aiomqtt.Client) -> None:
+    """Nothing is subscribed to: all that comes is the MqttError of the disconnection."""
+    async for _ in client.messages:
+        pass
+
+
+def _is_refusal(error: aiomqtt.MqttError) -> bool:
+    code = getattr(error, "rc", None)
+    return getattr(code, "value", code) in _REFUSED

@@ -1,0 +1,209 @@
+"""Scenarios: YAML files that say what the weather does, what stands where and how it reports."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from decoders.device_types import DeviceType, Variable, builtin_device_types
+from telemetry.errors import UsageError
+
+from .devices import MODELS, DeviceSpec, Quantity
+from .network import GatewaySpec, NetworkSpec
+from .stations import Station, load_stations
+from .world.basin import Basin, Storm, World
+from .yamlfile import Document, Duration, Loc, Model
+
+BUILTIN_FOLDER = Path(__file__).with_name("scenarios")
+
+
+class Text(Model):
+    """Words in Vietnamese and English."""
+
+    vi: str = Field(min_length=1)
+    en: str = Field(min_length=1)
+
+
+class _File(Model):
+    name: Text
+    description: Text
+    basin: str
+    stations: str | None = None
+    rules: str | None = None
+    duration: Duration
+    speed: float = Field(gt=0, le=100_000)
+    storms: list[Storm] = Field(default_factory=list)
+    network: NetworkSpec = NetworkSpec()
+    gateways: list[GatewaySpec] = Field(min_length=1)
+    devices: list[DeviceSpec] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRegistration:
+    """What the registry has to know of a simulated device before its frames can be decoded."""
+
+    dev_eui: str
+    name: str
+    device_type: str
+    station: str
+    variables: dict[str, float]
+    simulated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Registrations:
+    """Master data of a scenario; every station and device is marked simulated."""
+
+    stations: tuple[Station, ...]
+    devices: tuple[DeviceRegistration, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A loaded scenario. `duration` is world time in seconds, `speed` world seconds per second."""
+
+    id: str
+    path: Path
+    name: Text
+    description: Text
+    duration: float
+    speed: float
+    basin: Basin
+    storms: tuple[Storm, ...]
+    stations: Mapping[str, Station]
+    device_types: Mapping[str, DeviceType]
+    gateways: tuple[GatewaySpec, ...]
+    devices: tuple[DeviceSpec, ...]
+    network: NetworkSpec
+    rules_path: Path | None
+
+    def registrations(self) -> Registrations:
+        """The devices, and the stations they stand at."""
+        used = {device.station for device in self.devices}
+        return Registrations(
+            tuple(station.as_simulated() for code, station in self.stations.items() if code in used),
+            tuple(
+                DeviceRegistration(d.dev_eui, d.name, d.device_type, d.station, dict(d.variables))
+                for d in self.devices
+            ),
+        )
+
+    def world(self, *, seed: int, start_hour: float = 0.0) -> World:
+        """The world this scenario plays in; `start_hour` is the local time of day at its start."""
+        return World(
+            self.basin,
+            self.storms,
+            duration_h=self.duration / 3600.0,
+            seed=seed,
+            start_hour=start_hour,
+        )
+
+
+def list_scenarios() -> list[str]:
+    """Names of the built-in scenarios, sorted."""
+    return sorted(path.stem for path in BUILTIN_FOLDER.glob("*.yaml"))
+
+
+def load_scenario(
+    name_or_path: str | Path, *, device_types: Mapping[str, DeviceType] | None = None
+) -> Scenario:
+    """A built-in scenario by name, or any by its file; files it names are relative to it.
+
+    Raises:
+        UsageError: no such scenario, or one ``file:line: path: cause`` line for each fault.
+    """
+    path = _find(name_or_path)
+    types = builtin_device_types() if device_types is None else device_types
+    document = Document(path)
+    content = document.parse(_File)
+    basin_document = Document(path.parent / content.basin)
+    basin = basin_document.parse(Basin)
+    basin_document.refuse(basin.faults())
+    stations = load_stations(path.parent / content.stations if content.stations else None)
+    document.refuse(_faults(content, basin, stations, types))
+    return Scenario(
+        id=path.stem,
+        path=path,
+        name=content.name,
+        description=content.description,
+        duration=content.duration,
+        speed=content.speed,
+        basin=basin,
+        storms=tuple(content.storms),
+        stations=stations,
+        device_types=types,
+        gateways=tuple(content.gateways),
+        devices=tuple(content.devices),
+        network=content.network,
+        rules_path=path.parent / content.rules if content.rules else None,
+    )
+
+
+def _find(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        return path
+    if (builtin := BUILTIN_FOLDER / f"{path}.yaml").is_file():
+        return builtin
+    known = list_scenarios()
+    raise UsageError(
+        f"no scenario {str(path)!r}{_did_you_mean(str(path), known)}; known are {', '.join(known)}, "
+        "or name a .yaml file"
+    )
+
+
+def _faults(
+    content: _File, basin: Basin, stations: Mapping[str, Station], types: Mapping[str, DeviceType]
+) -> list[tuple[Loc, str]]:
+    found: list[tuple[Loc, str]] = []
+    for i, storm in enumerate(content.storms):
+        found += _unknown(("storms", i, "catchment"), storm.catchment, basin.catchments)
+    found += _repeated("gateways", "id", [gateway.id for gateway in content.gateways])
+    found += _repeated("devices", "dev_eui", [device.dev_eui for device in content.devices])
+    places: dict[Quantity, Collection[str]] = {
+        "level": [point.code for point in basin.points],
+        "rain": basin.catchments,
+        "air": basin.climates,
+    }
+    for i, device in enumerate(content.devices):
+        at: tuple[str | int, ...] = ("devices", i)
+        found += _unknown((*at, "station"), device.station, stations)
+        found += _unknown((*at, "device_type"), device.device_type, types)
+        if (type_ := types.get(device.device_type)) is None:
+            continue
+        if (model := MODELS.get(type_.codec)) is None:
+            cause = f"{type_.codec!r} cannot be simulated, only {', '.join(sorted(MODELS))}"
+            found.append(((*at, "device_type"), cause))
+            continue
+        if device.point is not None:
+            found += _unknown((*at, "point"), device.point, places[model.quantity])
+        elif device.station in stations:
+            found += _unknown((*at, "station"), device.station, places[model.quantity], "; set point")
+        needed = {e.offset.name for e in type_.mapping if isinstance(e.offset, Variable)}
+        found += [
+            ((*at, "variables"), f"{name} is needed by a {type_.id}")
+            for name in sorted(needed - device.variables.keys())
+        ]
+    return found
+
+
+def _unknown(loc: Loc, name: str, known: Collection[str], cure: str = "") -> list[tuple[Loc, str]]:
+    if name in known:
+        return []
+    hint = _did_you_mean(name, known)
+    return [(loc, f"{name!r} is none of {', '.join(sorted(known))}{hint}{cure}")]
+
+
+def _repeated(key: str, name: str, values: list[str]) -> list[tuple[Loc, str]]:
+    return [
+        ((key, i, name), f"{value} is used twice") for i, value in enumerate(values) if value in values[:i]
+    ]
+
+
+def _did_you_mean(word: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,0 +1,1 @@
+"""Rain, rivers, tide and air as pure, seeded functions of world time."""

@@ -1,0 +1,114 @@
+"""YAML files checked against a model, with every fault named by file, line, path and cause."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from telemetry.errors import UsageError
+
+Loc = Sequence[str | int]
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)")
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        return float(match[1]) * _UNITS[match[2]]
+    raise ValueError(f"write a number and its unit, such as 90s, 20min, 48h or 2d, not {value!r}")
+
+
+Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+"""Seconds; in the file a number with its unit."""
+
+
+class Model(BaseModel):
+    """Base of what a file may hold: unknown keys are faults, nothing changes after loading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+class Document:
+    """One YAML file with the places of its parts.
+
+    Raises:
+        UsageError: the file cannot be read, is not YAML or names a key twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: cannot be read: {error}") from None
+        try:
+            self._root = loader.get_single_node()
+            self.data: object = loader.construct_document(self._root) if self._root else {}
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise UsageError(f"{path}:{line}: not YAML: {error.problem}") from None
+        except (yaml.YAMLError, ValueError) as error:
+            raise UsageError(f"{path}: not YAML: {error}") from None
+        self.refuse([(loc, "this key stands here twice") for loc in _repeated(self._root, ())])
+
+    def parse(self, model: type[ModelT]) -> ModelT:
+        """The file's content as `model`.
+
+        Raises:
+            UsageError: one line for each fault.
+        """
+        try:
+            return model.model_validate(self.data)
+        except ValidationError as error:
+            self.refuse([(fault["loc"], fault["msg"]) for fault in error.errors()])
+            raise
+
+    def refuse(self, faults: Iterable[tuple[Loc, str]]) -> None:
+        """Raise a UsageError of one ``file:line: path: cause`` line for each fault, when there are any."""
+        lines = [f"{self.path}:{self._line(loc)}: {_dotted(loc)}{cause}" for loc, cause in faults]
+        if lines:
+            raise UsageError("\n".join(lines))
+
+    def _line(self, loc: Loc) -> int:
+        """The line of what `loc` names, or of the nearest part around it that exists."""
+        node, line = self._root, 1
+        for step in loc:
+            if isinstance(node, yaml.MappingNode):
+                found = next(((k, v) for k, v in node.value if k.value == str(step)), None)
+                if found is None:
+                    break
+                line, node = found[0].start_mark.line + 1, found[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+                node = node.value[step]
+                line = node.start_mark.line + 1
+            else:
+                break
+        return line
+
+
+def _repeated(node: yaml.Node | None, loc: tuple[str | int, ...]) -> Iterable[Loc]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield (*loc, key.value)
+            seen.add(key.value)
+            yield from _repeated(value, (*loc, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _repeated(value, (*loc, index))
+
+
+def _dotted(loc: Loc) -> str:
+    text = ""
+    for step in loc:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return f"{text}: " if text else ""

@@ -1,0 +1,95 @@
+"""Master data as imports and the demo write it: whole rows by their natural key, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from ..errors import UsageError
+
+# Unchanged rows are left alone, since a change makes every writer read the registry again.
+_DEVICE_TYPE = """
+    INSERT INTO device_type (id, vendor, model, codec, expected_interval, mapping, builtin)
+    VALUES (%(id)s, %(vendor)s, %(model)s, %(codec)s, %(expected_interval)s, %(map)s, %(builtin)s)
+    ON CONFLICT (id) DO UPDATE SET
+        vendor = excluded.vendor, model = excluded.model, codec = excluded.codec,
+        expected_interval = excluded.expected_interval, mapping = excluded.mapping, updated_at = now()
+    WHERE (device_type.builtin OR NOT excluded.builtin)
+      AND (device_type.vendor, device_type.model, device_type.codec, device_type.expected_interval,
+           device_type.mapping)
+          IS DISTINCT FROM (excluded.vendor, excluded.model, excluded.codec, excluded.expected_interval,
+                            excluded.mapping)
+"""
+_STATION = """
+    INSERT INTO station (code, name, name_en, kind, river, basin, admin_unit, latitude, longitude, thresholds,
+                         source, certainty, simulated)
+    VALUES (%(code)s, %(name)s, %(name_en)s, %(kind)s, %(river)s, %(basin)s, %(admin_unit)s, %(latitude)s,
+            %(longitude)s, %(thresholds)s, %(source)s, %(certainty)s, %(simulated)s)
+    ON CONFLICT (code) DO UPDATE SET
+        name = excluded.name, name_en = excluded.name_en, kind = excluded.kind, river = excluded.river,
+        basin = excluded.basin, admin_unit = excluded.admin_unit, latitude = excluded.latitude,
+        longitude = excluded.longitude, thresholds = excluded.thresholds, source = excluded.source,
+        certainty = excluded.certainty, simulated = excluded.simulated, updated_at = now()
+"""
+_DEVICE = """
+    INSERT INTO device (dev_eui, name, status, device_type, station_id, variables, simulated)
+    VALUES (%(dev_eui)s, %(name)s, 'active', %(device_type)s, %(station_id)s, %(variables)s, %(simulated)s)
+    ON CONFLICT (dev_eui) DO UPDATE SET
+        name = excluded.name, status = 'active', device_type = excluded.device_type,
+        station_id = excluded.station_id, variables = excluded.variables, simulated = excluded.simulated,
+        updated_at = now()
+    RETURNING id
+"""
+_RULE = """
+    INSERT INTO rule (id, definition, enabled, updated_by)
+    VALUES (%(id)s, %(definition)s, %(enabled)s, %(actor)s)
+    ON CONFLICT (id) DO UPDATE SET
+        definition = excluded.definition, enabled = excluded.enabled, version = rule.version + 1,
+        updated_at = now(), updated_by = excluded.updated_by
+    WHERE (rule.definition, rule.enabled) IS DISTINCT FROM (excluded.definition, excluded.enabled)
+"""
+
+
+def save_device_type(cursor: psycopg.Cursor[Any], data: Mapping[str, Any], *, builtin: bool = False) -> None:
+    """Add or replace one, given as `DeviceType.to_dict`; a built-in never replaces an edited one."""
+    cursor.execute(_DEVICE_TYPE, {**data, "map": Jsonb(data["map"]), "builtin": builtin})
+
+
+def save_station(cursor: psycopg.Cursor[Any], data: Mapping[str, Any]) -> None:
+    """Add or replace one, keys as the columns of `station`."""
+    cursor.execute(_STATION, {**data, "thresholds": Jsonb(data["thresholds"])})
+
+
+def save_device(cursor: psycopg.Cursor[Any], data: Mapping[str, Any]) -> int:
+    """Register one or replace it; `station` is a code or None. Returns its id.
+
+    Raises:
+        UsageError: no such station or device type.
+    """
+    station_id = None
+    if data.get("station"):
+        row = cursor.execute("SELECT id FROM station WHERE code = %s", (data["station"],)).fetchone()
+        if row is None:
+            raise UsageError(f"station: there is no {data['station']!r}; import the stations first")
+        station_id = row[0]
+    if not cursor.execute("SELECT FROM device_type WHERE id = %s", (data["device_type"],)).rowcount:
+        raise UsageError(f"device_type: there is no {data['device_type']!r}; see `quantrac codecs list`")
+    cursor.execute(_DEVICE, {**data, "station_id": station_id, "variables": Jsonb(data["variables"])})
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def ask_for_decoding(cursor: psycopg.Cursor[Any], device_id: int, actor: str) -> None:
+    """Let the frames a device sent before it was registered be decoded."""
+    cursor.execute("INSERT INTO decode_job (device_id, requested_by) VALUES (%s, %s)", (device_id, actor))
+
+
+def save_rule(cursor: psycopg.Cursor[Any], definition: Mapping[str, Any], actor: str) -> bool:
+    """Add or replace one, given as `Rule.to_dict`; False when it was so already."""
+    known = {"id": definition["id"], "enabled": definition["enabled"], "actor": actor}
+    cursor.execute(_RULE, {**known, "definition": Jsonb(dict(definition))})
+    return cursor.rowcount == 1

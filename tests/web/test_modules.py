@@ -1,0 +1,141 @@
+"""The page's pure modules, run in a real Chromium from the files themselves; no server, no network."""
+
+from __future__ import annotations
+
+import mimetypes
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect, sync_playwright
+
+from .test_assets import WEB, file_at
+
+ORIGIN = "http://quantrac.test"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium on PATH"),
+]
+
+
+def _serve(route: Route) -> None:
+    path = route.request.url.removeprefix(ORIGIN)
+    file = WEB / "login.html" if path.startswith("/login") else file_at(path)
+    if not file.is_file():
+        route.fulfill(status=404)
+        return
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    headers = {"Content-Type": kind, "Content-Security-Policy": POLICY}
+    route.fulfill(status=200, headers=headers, body=file.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.route("**/*", _serve)
+        page.goto(f"{ORIGIN}/login")
+        expect(page.get_by_test_id("login-form")).to_be_visible()
+        yield page
+        browser.close()
+
+
+def run(page: Page, module: str, body: str, argument: Any = None) -> Any:
+    """What `body` (JavaScript with `m`, the module, and `a`, the argument) answers."""
+    return page.evaluate(f"async (a) => {{ const m = await import('/static/{module}'); {body} }}", argument)
+
+
+def reading(second: float, value: float, quality: int = 1, channel: int = 0) -> dict[str, Any]:
+    return {
+        "dev_eui": "a8",
+        "channel": channel,
+        "value": value,
+        "quality": quality,
+        "time": f"2026-11-21T{int(second) // 3600:02}:{int(second) // 60 % 60:02}:{second % 60:06.3f}Z",
+    }
+
+
+def columns(page: Page, readings: list[dict[str, Any]]) -> list[list[float | None]]:
+    """Columns of `series.js`, with "-" where a line has nothing, counted from the first second."""
+    body = """
+        const series = new Map(); m.add(series, a);
+        const { data } = m.columns(series);
+        const shown = (column) => Array.from(column, (v) => (v === undefined ? "-" : v));
+        return [data[0].map((second) => second - data[0][0]), ...data.slice(1).map(shown)];
+    """
+    result: list[list[float | None]] = run(page, "series.js", body, readings)
+    return result
+
+
+def test_a_missing_hour_is_a_gap_and_a_slower_pace_is_none(page: Page) -> None:
+    usual = [0, 300, 600, 900, 1200, 1500]
+    after_hour = [5100, 5400, 5700, 6000]
+    assert run(page, "series.js", "return m.gaps(a)", [*usual, *after_hour]) == [3300]
+    slower = [0, 30, 60, 90, 120, 420, 720, 1020, 1320]
+    assert run(page, "series.js", "return m.gaps(a)", slower) == []
+    assert run(page, "series.js", "return m.gaps(a)", [0]) == []
+
+
+def test_two_readings_close_together_make_no_gaps(page: Page) -> None:
+    pairs = [second + shift for second in range(0, 3000, 300) for shift in (0, 0.4)]
+    assert run(page, "series.js", "return m.gaps(a)", pairs) == []
+
+
+def test_failed_readings_leave_the_line_and_stay_as_points(page: Page) -> None:
+    table = columns(
+        page, [reading(0, 1), reading(60, 99, 4), reading(120, 2, 3), reading(180, 3), reading(240, 0, 9)]
+    )
+    assert table == [[0, 60, 120, 180, 240], [1, "-", 2, 3, None], ["-", 99, 2, "-", "-"]]
+
+
+def test_order_and_repeats_do_not_matter(page: Page) -> None:
+    readings = [reading(s, s / 60, channel=c) for s in (0, 60, 120) for c in (0, 1)]
+    assert columns(page, readings) == columns(page, [*reversed(readings), *readings])
+
+
+def test_numbers_and_times_are_those_of_vietnam(page: Page) -> None:
+    body = """
+        const { lang } = await import("/static/i18n.js");
+        lang.value = a;
+        const metric = { unit: "m", range: [-20, 3200], precision: 2 };
+        return [m.number(1234.5, 2), m.measured(104.5, metric), m.number(null), m.unit("ug/m3"),
+          m.measured(1, { unit: "1", range: [0, 1], precision: 0 }), m.clock("2026-11-21T18:05:00Z"),
+          m.day("2026-11-21T18:05:00Z"), m.duration(2 * 3600e3 + 5 * 60e3), m.ago("2026-11-21T18:00:00Z",
+          Date.parse("2026-11-21T18:04:00Z")), m.ago(null, 0), m.clock("never")];
+    """
+    assert run(page, "format.js", body, "vi") == [
+        "1.234,50", "104,50", "–", "µg/m³", "Có", "01:05", "22/11", "2 giờ 5 phút",
+        "4 phút trước", "chưa bao giờ", "–",
+    ]  # fmt: skip
+    assert run(page, "format.js", body, "en") == [
+        "1,234.50", "104.50", "–", "µg/m³", "Yes", "01:05", "22/11", "2 h 5 min",
+        "4 min ago", "never", "–",
+    ]  # fmt: skip
+
+
+def test_installation_constants_are_read_line_by_line(page: Page) -> None:
+    body = "try { return m.parseVariables(a) } catch (error) { return error.message }"
+    assert run(page, "devices.js", body, "sensor_elevation_m = 110,25\n\n b=-2.5") == {
+        "sensor_elevation_m": 110.25,
+        "b": -2.5,
+    }
+    assert run(page, "devices.js", body, "a = 1\nb = ") == "b ="
+    mapping = {
+        "readings": [{"offset": {"variable": "zero_m"}}, {"offset": {"variable": "zero_m"}}, {"offset": 3}]
+    }
+    assert run(page, "devices.js", "return m.variableNames(a)", mapping) == ["zero_m"]
+
+
+def test_the_login_page_speaks_both_languages(page: Page) -> None:
+    switch = page.get_by_test_id("lang-switch")
+    switch.get_by_text("EN").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    assert page.evaluate("document.documentElement.lang") == "en"
+    switch.get_by_text("VI").click()
+    expect(page.get_by_role("button", name="Đăng nhập")).to_be_visible()
+    assert page.evaluate("localStorage.getItem('quantrac.lang')") == "vi"
