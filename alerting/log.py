@@ -199,13 +199,14 @@ async def _refresh(
         return
     last = standing[-1]
     peak = max(standing, key=lambda row: row["to_level"])
-    if state != "closed":
+    closed = state == "closed"
+    if not closed:
         state = "firing" if last["to_level"] else "resolved"
     await connection.execute(
         _UPDATE,
         (
             state,
-            last["to_level"],
+            0 if closed else last["to_level"],
             peak["to_level"],
             (last if last["to_level"] else peak)["label"],
             last["value"],

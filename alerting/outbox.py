@@ -43,11 +43,15 @@ _MESSAGE = """
     INSERT INTO message (id, type, alert_id, alert_seq, body, created_at) VALUES (%s, %s, %s, %s, %s, %s)
     ON CONFLICT (id) DO NOTHING
 """
+# A disabled endpoint's messages are kept as failed, so that they can be recovered.
 _DELIVERIES = """
-    INSERT INTO delivery (message_id, endpoint_id, alert_id, alert_seq, next_at, created_at)
-    SELECT %(message)s, e.id, %(alert)s, %(seq)s, %(now)s, %(now)s FROM endpoint e
-    WHERE e.enabled
-      AND (e.event_types = '{}' OR %(type)s = ANY(e.event_types))
+    INSERT INTO delivery
+        (message_id, endpoint_id, alert_id, alert_seq, next_at, created_at, state, last_error)
+    SELECT %(message)s, e.id, %(alert)s, %(seq)s, %(now)s, %(now)s,
+           CASE WHEN e.enabled THEN 'pending' ELSE 'failed' END,
+           CASE WHEN e.enabled THEN NULL ELSE 'the endpoint is disabled' END
+    FROM endpoint e
+    WHERE (e.event_types = '{}' OR %(type)s = ANY(e.event_types))
       AND %(peak)s >= e.min_level
       AND (e.simulated OR NOT %(simulated)s)
     ON CONFLICT (message_id, endpoint_id) DO NOTHING

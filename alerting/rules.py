@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 import yaml
@@ -17,6 +16,8 @@ from telemetry.errors import UsageError
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
+_LARGEST = 1e12
+_LONGEST = 366 * 86_400
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _KEYS = frozenset(
     {
@@ -145,7 +146,7 @@ class _Reader:
         if not isinstance(id_, str) or not _ID.fullmatch(id_):
             self.faults.append("id: lower-case letters, digits and '-' are needed, at most 63")
         metric = self.data.get("metric")
-        if metric not in known_metrics:
+        if not isinstance(metric, str) or metric not in known_metrics:
             near = difflib.get_close_matches(str(metric), known_metrics, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             self.faults.append(f"metric: unknown metric {metric!r}{hint}")
@@ -181,7 +182,7 @@ class _Reader:
         channel = self.data.get("channel")
         if channel is None or (type(channel) is int and 0 <= channel <= 32767):
             return channel
-        self.faults.append(f"channel: {channel!r} is no channel number")
+        self.faults.append(f"channel: {_shown(channel)} is no channel number")
         return None
 
     def _where(self) -> Where:
@@ -214,20 +215,19 @@ class _Reader:
 
     def _hysteresis(self) -> float:
         value = self.data.get("hysteresis", 0)
-        if type(value) in (int, float) and 0 <= value < math.inf:
+        if _is_number(value) and value >= 0:
             return float(value)
-        self.faults.append(f"hysteresis: {value!r} is not a number from 0 on")
+        self.faults.append(f"hysteresis: {_shown(value)} is not a number from 0 on")
         return 0.0
 
     def _duration(self, key: str, default: float) -> float:
         value = self.data.get(key, default)
-        if type(value) in (int, float) and 0 <= value < math.inf:
-            return float(value)
         match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        if match is None:
-            self.faults.append(f"{key}: {value!r} is no duration; write 90s, 10m, 6h or 2d")
-            return 0.0
-        return float(match[1]) * _SECONDS[match[2]]
+        seconds = float(match[1]) * _SECONDS[match[2]] if match else value
+        if _is_number(seconds) and 0 <= seconds <= _LONGEST:
+            return float(seconds)
+        self.faults.append(f"{key}: {_shown(value)} is no duration up to 366d; write 90s, 10m, 6h or 2d")
+        return 0.0
 
     def _quality(self) -> frozenset[int]:
         value = self.data.get("quality", [1, 2, 3])
@@ -245,6 +245,15 @@ class _Reader:
         return bool(value)
 
 
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """A finite number that a sensor could mean; JSON and YAML also bring 10**400 and NaN."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _shown(value: object) -> str:
+    return "that number" if isinstance(value, int | float) and not _is_number(value) else repr(value)[:80]
+
+
 def ladder_of(levels: Iterable[Any], direction: str) -> tuple[Level, ...]:
     """Levels as a ladder, lowest first; further keys of an entry (source, certainty) are left alone.
 
@@ -257,7 +266,7 @@ def ladder_of(levels: Iterable[Any], direction: str) -> tuple[Level, ...]:
         level, value = (entry.get("level"), entry.get("value")) if isinstance(entry, dict) else (None, None)
         if type(level) is not int or not 1 <= level <= 5:
             faults.append(f"[{index}].level: a whole number from 1 to 5 is needed")
-        elif not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        elif not _is_number(value):
             faults.append(f"[{index}].value: a number is needed")
         else:
             made.append(Level(level, str(entry.get("label") or level), float(value)))

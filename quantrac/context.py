@@ -6,15 +6,34 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field
+
 from alerting.delivery.settings import DeliverySettings
 from api.settings import ApiSettings
 from ingest.settings import IngestSettings
 from quantrac.embedded.files import write_private
 from telemetry.errors import UsageError
 from telemetry.secrets import SecretBox, load_secret_key
-from telemetry.settings import CommonSettings, StoreSettings, load
+from telemetry.settings import CommonSettings, Settings, StoreSettings, load
 
-ALL_SETTINGS = (CommonSettings, StoreSettings, IngestSettings, DeliverySettings, ApiSettings)
+
+class EmbeddedSettings(Settings):
+    """The servers that `quantrac up` brings along."""
+
+    broker_host: str = Field(
+        default="127.0.0.1",
+        description="Address the embedded broker listens on; 0.0.0.0 lets a network server elsewhere in.",
+    )
+
+
+ALL_SETTINGS = (
+    CommonSettings,
+    StoreSettings,
+    IngestSettings,
+    DeliverySettings,
+    ApiSettings,
+    EmbeddedSettings,
+)
 _RUNTIME = "runtime.json"
 
 

@@ -11,10 +11,11 @@ from typing import Literal, NamedTuple
 import aiomqtt
 import psycopg
 
+from ingest.settings import IngestSettings
 from quantrac.context import ALL_SETTINGS, Context
 from telemetry.errors import QuantracError
 from telemetry.mqtt import parse_mqtt_url
-from telemetry.settings import unknown_names
+from telemetry.settings import load, unknown_names
 from telemetry.store.edition import Edition, detect
 from telemetry.store.migrate import current_revision, newest_revision
 from telemetry.store.pool import connect
@@ -23,7 +24,7 @@ _LEAST_FREE = 2 * 1024**3
 _MOST_SKEW = 5.0
 _MOSQUITTO = (
     "Mosquitto loses what it acknowledged since its last autosave when it is killed (30 minutes by default) "
-    "and drops silently beyond 1,000 queued messages; deploy/mosquitto.conf sets both"
+    "and drops silently beyond 1,000 queued messages; deploy/mosquitto/mosquitto.conf sets both"
 )
 _HAS = {
     Edition.PLAIN: "no hypertables, compression or continuous aggregates: fine for some hundred sensors",
@@ -119,8 +120,8 @@ def _broker(context: Context) -> Iterator[Finding]:
         yield Finding("fault", "broker", str(error) or "no answer", "Start it, or correct QUANTRAC_MQTT_URL.")
         return
     yield Finding("ok", "broker", version or "answers; it does not tell its version")
-    if version.startswith("mosquitto"):
-        yield Finding("ok", "broker queue", _MOSQUITTO)
+    if version.startswith("mosquitto") and load(IngestSettings).mqtt_url:
+        yield Finding("warning", "broker queue", _MOSQUITTO, "Compare its configuration with ours.")
 
 
 async def _broker_version(url: str) -> str:

@@ -75,6 +75,7 @@ class _Child:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 pass_fds=(self._pipe,),
+                env={**os.environ, "QUANTRAC_METRICS_LISTEN": ""},  # one port cannot serve all children
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C reaches only us, and we stop them in order
             )

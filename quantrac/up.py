@@ -20,7 +20,7 @@ from alerting.delivery.settings import DeliverySettings
 from api.accounts import add_account
 from api.settings import ApiSettings
 from ingest.settings import IngestSettings
-from quantrac.context import Context, Runtime
+from quantrac.context import Context, EmbeddedSettings, Runtime
 from quantrac.embedded import BrokerInfo, EmbeddedBroker, EmbeddedPostgres
 from quantrac.embedded.files import write_private
 from quantrac.seed import seed
@@ -54,7 +54,8 @@ class _Servers:
 
     def __init__(self, data_dir: Path, *, database: bool, broker: bool) -> None:
         self.postgres = EmbeddedPostgres(data_dir) if database else None
-        self.broker = EmbeddedBroker(data_dir) if broker else None
+        host = load(EmbeddedSettings).broker_host
+        self.broker = EmbeddedBroker(data_dir, host=host) if broker else None
 
     async def start(self) -> tuple[str | None, BrokerInfo | None]:
         """Their address; harmless where they run already."""
@@ -119,7 +120,7 @@ async def run(context: Context, options: Options) -> None:
             if options.scenario is not None:
                 play = [options.scenario, "--register", "--keep-going", "--history", str(DEMO_HISTORY_HOURS)]
                 supervisor.start("simulate", [*play, *arguments])
-            _announce(address, password, broker, options.scenario)
+            _announce(address, password, broker, options.scenario, data_dir)
         await stop.wait()
         _log.info("stopping")
     finally:
@@ -196,7 +197,9 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
-def _announce(address: str, password: str | None, broker: BrokerInfo | None, scenario: str | None) -> None:
+def _announce(
+    address: str, password: str | None, broker: BrokerInfo | None, scenario: str | None, data_dir: Path
+) -> None:
     console = Console(soft_wrap=True, highlight=False)
     lines = [f"Quantrac is running: {address}"]
     if password is not None:
@@ -207,5 +210,6 @@ def _announce(address: str, password: str | None, broker: BrokerInfo | None, sce
         lines += [f"  note: {warning}" for warning in broker.warnings]
     if scenario is not None:
         lines.append(f"  playing the scenario {scenario}; everything it sends is marked simulated")
+    lines.append(f"  for other commands: export QUANTRAC_DATA_DIR={data_dir.resolve()}")
     lines.append("Ctrl-C stops it.")
     console.print("\n".join(lines), markup=False)

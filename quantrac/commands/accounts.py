@@ -11,7 +11,6 @@ import psycopg
 import typer
 from psycopg.rows import dict_row
 
-from api.accounts import add_account, add_key
 from api.roles import Role
 from quantrac.commands.options import Data
 from quantrac.context import Context
@@ -35,6 +34,8 @@ def user_add(
     data: Data = None,
 ) -> None:
     """Add an account; its first password is printed once and must be changed at the first login."""
+    from api.accounts import add_account
+
     password = secrets.token_urlsafe(12)
     _with_database(data, lambda db: add_account(db, login=login, password=password, role=role))
     typer.echo(password)
@@ -46,6 +47,8 @@ def key_create(
     data: Data = None,
 ) -> None:
     """Create an API key and print it, once, on stdout: `Authorization: Bearer qt_…`."""
+    from api.accounts import add_key
+
     _, key = _with_database(data, lambda db: add_key(db, name=name, role=role, created_by="command line"))
     typer.echo(key)
 

@@ -10,8 +10,6 @@ import typer
 
 from quantrac.commands.options import Data
 from quantrac.context import Context
-from quantrac.exchange import export_csv, read_devices, read_stations
-from telemetry.store.master import ask_for_decoding, save_device, save_station
 from telemetry.store.pool import connect
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Read and check, change nothing.")]
@@ -30,23 +28,29 @@ def add_to(app: typer.Typer) -> None:
 
 def import_stations(file: Path, dry_run: DryRun = False, data: Data = None) -> None:
     """Import stations from CSV or GeoJSON: all rows, or none when one is wrong."""
+    from quantrac.exchange import read_stations
+    from telemetry.store.master import save_station
+
     rows = read_stations(file)
     if not dry_run:
         with connect(Context(data).store().database_url, application="quantrac import") as connection:
             for row in rows:
                 save_station(connection.cursor(), row)
-    typer.echo(f"{len(rows)} stations {'checked' if dry_run else 'imported'}")
+    typer.echo(f"stations {'checked' if dry_run else 'imported'}: {len(rows)}")
 
 
 def import_devices(file: Path, dry_run: DryRun = False, data: Data = None) -> None:
     """Import devices from CSV: all rows or none. Frames they sent before are decoded too."""
+    from quantrac.exchange import read_devices
+    from telemetry.store.master import ask_for_decoding, save_device
+
     rows = read_devices(file)
     with connect(Context(data).store().database_url, application="quantrac import") as connection:
         for row in rows:
             ask_for_decoding(connection.cursor(), save_device(connection.cursor(), row), "command line")
         if dry_run:
             connection.rollback()
-    typer.echo(f"{len(rows)} devices {'checked' if dry_run else 'imported'}")
+    typer.echo(f"devices {'checked' if dry_run else 'imported'}: {len(rows)}")
 
 
 def export(
@@ -54,5 +58,7 @@ def export(
     data: Data = None,
 ) -> None:
     """Write a table as CSV to stdout; stations and devices can be imported again."""
+    from quantrac.exchange import export_csv
+
     with connect(Context(data).store().database_url, application="quantrac export") as connection:
         export_csv(connection, what, sys.stdout)

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import structlog
 import typer
-from prometheus_client import start_http_server
 
 from quantrac.commands.options import Data, ParentPipe
 from quantrac.context import ALL_SETTINGS, Context
 from telemetry.clock import SystemClock
+from telemetry.errors import SettingsError
 from telemetry.observability import setup_logging
 from telemetry.settings import load, unknown_names
 
@@ -85,8 +85,17 @@ def _serve(name: str, context: Context, service: Service, parent_pipe: int | Non
         log.warning("unknown_setting", problem=sentence)
     listen = context.common.metrics_listen
     if listen and name != "api":
+        from prometheus_client import start_http_server
+
         host, _, port = listen.rpartition(":")
-        start_http_server(int(port), addr=host)
+        try:
+            start_http_server(int(port), addr=host)
+        except OSError as error:
+            raise SettingsError(
+                "QUANTRAC_METRICS_LISTEN",
+                f"cannot listen on {listen} ({error.strerror})",
+                "Give every service a port of its own.",
+            ) from None
     asyncio.run(_run(service, parent_pipe))
 
 

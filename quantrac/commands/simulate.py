@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from quantrac.commands.options import Data, ParentPipe
-from quantrac.commands.rules import load_rules
 from quantrac.context import Context
-from quantrac.demo import has_readings, publish_history, register
-from simulators.run import FORMATS, Summary
-from simulators.run import simulate as run
-from simulators.scenario import list_scenarios, load_scenario
 from telemetry.clock import SystemClock
 from telemetry.errors import UsageError
 from telemetry.mqtt import parse_mqtt_url
 from telemetry.observability import setup_logging
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from simulators.run import Summary
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,14 +28,15 @@ def add_to(app: typer.Typer) -> None:
 
 def simulate(
     scenario: Annotated[
-        str, typer.Argument(help=f"A scenario's file, or one of: {', '.join(list_scenarios())}.")
+        str, typer.Argument(help="A scenario's name, such as la-nga-flood or calm-day, or its file.")
     ],
     seed: Annotated[int, typer.Option(help="The same seed gives the same world and messages.")] = 1,
     speed: Annotated[
         str | None, typer.Option(metavar="X|max", help="World seconds a second; else the scenario's own.")
     ] = None,
     format_: Annotated[
-        str | None, typer.Option("--format", metavar="|".join(FORMATS), help="One format for all devices.")
+        str | None,
+        typer.Option("--format", metavar="chirpstack-v4|tts-v3", help="One format for all devices."),
     ] = None,
     out: Annotated[str, typer.Option(metavar="mqtt|FILE", help="The broker, or a file of NDJSON.")] = "mqtt",
     start: Annotated[
@@ -62,6 +61,13 @@ def simulate(
 
     Everything it sends is marked simulated.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from quantrac.commands.rules import load_rules
+    from quantrac.demo import has_readings, publish_history, register
+    from simulators.scenario import load_scenario
+
     context = Context(data)
     setup_logging(context.common, "simulate")
     loaded = load_scenario(scenario)
@@ -86,6 +92,8 @@ def simulate(
 
 
 async def _run(scenario: str, *, parent_pipe: int | None, **options: Any) -> Summary | None:
+    from simulators.run import simulate as run
+
     playing = asyncio.create_task(run(scenario, **options), name="simulate")
     if parent_pipe is not None:
         asyncio.get_running_loop().add_reader(parent_pipe, playing.cancel)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from quantrac.commands.options import AsJson, Data
 from quantrac.context import Context
-from quantrac.doctor import Finding, examine
-from quantrac.seed import seed
-from quantrac.status import read_status
-from telemetry.store.migrate import migrate as run_migrations
+
+if TYPE_CHECKING:
+    from quantrac.doctor import Finding
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,6 +23,9 @@ def add_to(app: typer.Typer) -> None:
 
 def migrate(data: Data = None) -> None:
     """Create the schema or bring it up to date. Safe to run at any time, by several at once."""
+    from quantrac.seed import seed
+    from telemetry.store.migrate import migrate as run_migrations
+
     url = Context(data).store().database_url
     done = run_migrations(url)
     seed(url)
@@ -40,6 +41,11 @@ def migrate(data: Data = None) -> None:
 
 def status(data: Data = None, as_json: AsJson = False) -> None:
     """Show what is stored, open, firing and waiting."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from quantrac.status import read_status
+
     found = read_status(Context(data).store().database_url)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
@@ -56,6 +62,8 @@ def status(data: Data = None, as_json: AsJson = False) -> None:
 
 def doctor(data: Data = None, as_json: AsJson = False) -> None:
     """Check settings, database, broker and disk; each fault comes with its cure (exit status 1)."""
+    from quantrac.doctor import examine
+
     findings = examine(Context(data))
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings], ensure_ascii=False, indent=1))

@@ -9,8 +9,6 @@ import typer
 
 from quantrac.commands.options import Data
 from quantrac.context import Context
-from quantrac.embedded import DataDirLock
-from quantrac.up import Options, run
 from telemetry.errors import UsageError
 from telemetry.observability import setup_logging
 
@@ -39,6 +37,9 @@ def up(
     """
     context = Context(data)
     setup_logging(context.common, "up")
+    from quantrac.embedded import DataDirLock
+    from quantrac.up import Options, run
+
     if scenario and not demo:
         raise UsageError(f"a scenario is played with --demo: quantrac up --demo {scenario}")
     playing = (scenario or "la-nga-flood") if demo else None

@@ -23,7 +23,7 @@ ROLES = {
             "v3/+/devices/+/down/push",
             "v3/+/devices/+/down/replace",
         ),
-        subscribe=("#",),
+        subscribe=("#", "$SYS/broker/version"),
     ),
     # What a real network server is given: it publishes events and reads its downlink commands.
     "network": Role(

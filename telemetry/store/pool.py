@@ -53,6 +53,7 @@ def async_pool(settings: StoreSettings, *, application: str) -> Pool:
         max_size=settings.database_pool,
         open=False,
         timeout=10,
+        reconnect_timeout=2,  # the default backs off for minutes, long after the database is back
         kwargs={
             "application_name": application,
             "options": _options(settings.database_timeout),

@@ -196,7 +196,7 @@ async def test_a_rule_that_returns_starts_anew(river: River, engine: Engine) -> 
     river.database.execute("DELETE FROM rule")
     await drain(engine)
     river.rule(RULE)
-    river.send((-1, 105.0))
+    river.send((-600, 105.0))
     await drain(engine)
     assert [a[0] for a in river.alerts()] == ["closed", "firing"]
 

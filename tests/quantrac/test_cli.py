@@ -77,13 +77,13 @@ def test_stations_and_devices_in_and_out(env: dict[str, str], database: Database
         'A8:40:41:00:00:00:00:01,Mực nước,dragino-ldds75,phu-hiep,"{""sensor_elevation_m"": 108}"\n',
         encoding="utf-8",
     )
-    assert run("stations", "import", str(stations), env=env, cwd=tmp_path).stdout == "1 stations imported\n"
+    assert run("stations", "import", str(stations), env=env, cwd=tmp_path).stdout == "stations imported: 1\n"
     assert (
         run("devices", "import", "--dry-run", str(devices), env=env, cwd=tmp_path).stdout
-        == "1 devices checked\n"
+        == "devices checked: 1\n"
     )
     assert database.execute("SELECT FROM device").rowcount == 0
-    assert run("devices", "import", str(devices), env=env, cwd=tmp_path).stdout == "1 devices imported\n"
+    assert run("devices", "import", str(devices), env=env, cwd=tmp_path).stdout == "devices imported: 1\n"
     out = run("export", "devices", env=env, cwd=tmp_path).stdout
     again = tmp_path / "again.csv"
     again.write_text(out, encoding="utf-8")

@@ -264,6 +264,7 @@ CREATE TABLE alert (
 CREATE UNIQUE INDEX alert_one_firing ON alert (rule_id, device_id, metric_id, channel) WHERE state = 'firing';
 CREATE INDEX alert_series ON alert (rule_id, device_id, metric_id, channel, opened_at);
 CREATE INDEX alert_opened ON alert (opened_at DESC, id);
+CREATE INDEX alert_updated ON alert (updated_at);
 CREATE INDEX alert_station ON alert (station_id, opened_at DESC);
 
 CREATE TABLE transition (                        -- append-only; a withdrawal is a row of its own

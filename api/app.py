@@ -1,0 +1,148 @@
+"""The application: every route, and what surrounds them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
+
+from decoders.registry import load_codecs
+from telemetry.clock import Clock, SystemClock
+from telemetry.secrets import SecretBox
+from telemetry.settings import StoreSettings
+from telemetry.store.pool import async_pool
+
+from . import problems
+from .auth import require
+from .middleware import BodyLimit, Boundary, OriginCheck
+from .problems import ProblemView
+from .routes import (
+    BASE,
+    alerts,
+    catalogue,
+    deliveries,
+    device_types,
+    devices,
+    endpoints,
+    events,
+    health,
+    keys,
+    pages,
+    readings,
+    rejects,
+    rules,
+    session,
+    stations,
+    stream,
+    uplinks,
+)
+from .services import Services
+from .settings import ApiSettings
+from .stream import Hub
+
+_RESOURCES = (
+    session, stations, devices, device_types, catalogue, readings, uplinks, events, rejects, rules, alerts,
+    endpoints, deliveries, keys, stream, health,
+)  # fmt: skip
+_PROBLEM = {
+    "description": "Problem details (RFC 9457)",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}},
+}
+
+
+def create_app(
+    settings: ApiSettings,
+    store: StoreSettings,
+    box: SecretBox,
+    *,
+    clock: Clock | None = None,
+    codecs: Callable[[], Collection[str]] | None = None,
+) -> FastAPI:
+    """The application; it connects when it starts and waits for no database.
+
+    `box` encrypts webhook secrets; `codecs` gives the ids of codecs that device types may name, by default
+    all that are installed.
+
+    Raises:
+        SettingsError: the database's address cannot be used.
+    """
+    pool = async_pool(store, application="quantrac api")
+    services = Services(
+        settings=settings,
+        pool=pool,
+        clock=clock or SystemClock(),
+        hub=Hub(pool),
+        box=box,
+        codecs=codecs or cache(_installed_codecs),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with pool:
+            yield
+            services.hub.close()
+
+    app = FastAPI(
+        title="Quantrac",
+        version=_version(),
+        summary="Environmental monitoring: stations, readings, alerts.",
+        # Our own route for the document asks for a key; the pages that show it need scripts from elsewhere.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(Boundary),
+            Middleware(OriginCheck, base_url=settings.api_base_url),
+            Middleware(BodyLimit),
+        ],
+    )
+    app.state.services = services
+    problems.install(app)
+    for resource in _RESOURCES:
+        app.include_router(resource.router, responses={"default": _PROBLEM})
+    app.include_router(_document_route(app))
+    app.include_router(pages.router)
+    pages.mount_assets(app)
+    return app
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of the application, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        schema = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document["components"]["schemas"]
+        schemas.update(schema.pop("$defs", {}))
+        schemas["ProblemView"] = schema
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _document_route(app: FastAPI) -> APIRouter:
+    router = APIRouter(prefix=BASE, include_in_schema=False)
+
+    @router.get("/openapi.json", dependencies=[Depends(require("viewer"))])
+    async def document() -> JSONResponse:
+        return JSONResponse(openapi(app))
+
+    return router
+
+
+def _installed_codecs() -> Collection[str]:
+    return load_codecs().ids()
+
+
+def _version() -> str:
+    try:
+        return version("quantrac")
+    except PackageNotFoundError:
+        return "0"

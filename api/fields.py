@@ -1,0 +1,106 @@
+"""Kinds of fields the routes share, checked so that whatever passes can be stored."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+
+from .problems import invalid
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?(?P<offset>[Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+_EUI = re.compile(r"[0-9a-f]{16}")
+_DEEPEST = 20
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+
+
+def _storable(text: str) -> str:
+    if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise ValueError("holds a character that cannot be stored (U+0000 or half of a surrogate pair)")
+    return text
+
+
+def _plain_json(node: Any, depth: int = 0) -> Any:
+    """What another room checks next may then be stored, compared and told in an answer, whatever it says."""
+    if depth > _DEEPEST:
+        raise ValueError(f"is nested more than {_DEEPEST} levels deep")
+    if isinstance(node, str):
+        _storable(node)
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            _storable(key)
+            _plain_json(value, depth + 1)
+    elif isinstance(node, list):
+        for value in node:
+            _plain_json(value, depth + 1)
+    elif isinstance(node, float | int) and not abs(node) <= sys.float_info.max:
+        raise ValueError("holds a number that is too large")
+    return node
+
+
+def _dev_eui(text: str) -> str:
+    plain = re.sub(r"[-:]", "", text).lower()
+    if not _EUI.fullmatch(plain):
+        raise ValueError("a DevEUI has 16 hexadecimal digits")
+    return plain
+
+
+def _moment(value: object) -> object:
+    """RFC 3339 with its offset. A "+" that a URL turned into a space is taken for what it was."""
+    if not isinstance(value, str):
+        return value
+    text = re.sub(r" (?=\d\d:\d\d$)", "+", value) if "T" in value.upper() else value
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        raise ValueError("write a time as 2026-11-21T18:00:00Z or 2026-11-22T01:00:00+07:00")
+    if match["offset"] is None:
+        raise ValueError("the time lacks its offset; write 2026-11-21T18:00:00Z or …+07:00")
+    return text.upper().replace(" ", "T", 1)
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        utc = value.astimezone(UTC)
+    except OverflowError:
+        utc = _EARLIEST
+    if utc <= _EARLIEST:
+        raise ValueError("the time lies too far away")
+    return utc
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), AfterValidator(_storable)]
+"""A name or a remark; may be empty."""
+Name = Annotated[Text, Field(min_length=1)]
+LongText = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=4000), AfterValidator(_storable)
+]
+JsonObject = Annotated[dict[str, Any], AfterValidator(lambda node: _plain_json(node))]
+"""A definition of free form."""
+Words = Annotated[str, Query(max_length=200, description="Found anywhere in the name, in either case.")]
+DevEui = Annotated[
+    str, AfterValidator(_dev_eui), WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{16}$"})
+]
+StationCode = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+SlugId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    AfterValidator(_in_utc),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+RowId = Annotated[int, Field(ge=1, lt=2**63)]
+SmallId = Annotated[int, Field(ge=1, lt=2**31)]
+
+From = Annotated[Moment | None, Query(alias="from", description="From this time on.")]
+To = Annotated[Moment | None, Query(alias="to", description="Before this time.")]
+
+
+def check_span(start: datetime | None, end: datetime | None) -> None:
+    """Raises a 422 when the span ends before it starts."""
+    if start is not None and end is not None and start > end:
+        raise invalid("from", "lies after `to`")

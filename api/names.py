@@ -1,0 +1,50 @@
+"""Numbers that rows carry in place of names, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from .database import Connection
+from .problems import FieldProblem, invalid, invalid_fields
+
+
+class MetricName(NamedTuple):
+    """A metric as readers know it; `unit` in UCUM."""
+
+    key: str
+    unit: str
+
+
+async def metric_names(db: Connection) -> Mapping[int, MetricName]:
+    cursor = await db.execute("SELECT id, key, unit FROM metric ORDER BY id")
+    return {row["id"]: MetricName(row["key"], row["unit"]) for row in await cursor.fetchall()}
+
+
+def metric_ids(names: Mapping[int, MetricName], keys: Sequence[str]) -> list[int]:
+    """The ids of these keys, of all metrics when none is given. Raises a 422 problem for an unknown one."""
+    if not keys:
+        return list(names)
+    by_key = {name.key: id_ for id_, name in names.items()}
+    unknown = [key for key in keys if key not in by_key]
+    if unknown:
+        raise invalid_fields(
+            [FieldProblem(field="metric", problem=f"unknown metric {key[:60]!r}") for key in unknown]
+        )
+    return [by_key[key] for key in dict.fromkeys(keys)]
+
+
+async def station_id(db: Connection, code: str | None) -> int | None:
+    """The id behind a station code in a body. Raises a 422 problem when there is no such station."""
+    if code is None:
+        return None
+    row = await (await db.execute("SELECT id FROM station WHERE code = %s", (code,))).fetchone()
+    if row is None:
+        raise invalid("station", f"there is no station {code!r}")
+    return int(row["id"])
+
+
+async def check_device_type(db: Connection, id_: str) -> None:
+    """Raises a 422 problem when there is no such device type."""
+    if (await (await db.execute("SELECT FROM device_type WHERE id = %s", (id_,))).fetchone()) is None:
+        raise invalid("device_type", f"there is no device type {id_!r}")

@@ -1,0 +1,54 @@
+"""The quantities Quantrac knows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel
+
+from telemetry.catalogue import CATALOGUE
+
+from ..alerts import BothNames
+from ..auth import require
+from ..paging import Keyset, Page, Paging, text
+from . import BASE
+
+router = APIRouter(prefix=f"{BASE}/metrics-catalogue", tags=["catalogue"])
+
+_KEYSET = Keyset("metrics", key=text)
+
+
+class MetricView(BaseModel):
+    """A quantity with its one unit (UCUM); `range` is what a working sensor can plausibly report."""
+
+    key: str
+    name: BothNames
+    unit: str
+    range: tuple[float, float]
+    precision: int
+    kind: Literal["instant", "mean", "counter"]
+    cf: str | None
+
+
+@router.get("", dependencies=[Depends(require("viewer"))])
+async def list_metrics(page: Paging) -> Page[MetricView]:
+    """Every metric, by key."""
+    after = _KEYSET.after(page.cursor)
+    keys = [key for key in sorted(CATALOGUE) if after is None or key > after["key"]]
+    rows, following = _KEYSET.cut([{"key": key} for key in keys[: page.fetch]], page)
+    items = []
+    for key in (row["key"] for row in rows):
+        metric = CATALOGUE[key]
+        items.append(
+            MetricView(
+                key=key,
+                name=BothNames(vi=metric.vi, en=metric.en),
+                unit=metric.unit,
+                range=metric.range,
+                precision=metric.precision,
+                kind=metric.kind,
+                cf=metric.cf,
+            )
+        )
+    return Page(items=items, next=following)

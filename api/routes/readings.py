@@ -1,0 +1,181 @@
+"""Readings: the time series, and the newest value of each."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, LiteralString
+
+from fastapi import APIRouter, Depends, Query
+from psycopg.sql import SQL
+from pydantic import BaseModel
+
+from telemetry.model import Quality
+
+from ..auth import require
+from ..database import Connection
+from ..fields import DevEui, From, To, check_span
+from ..names import metric_ids, metric_names
+from ..paging import Keyset, Page, Paging, Row, moment, text, whole
+from ..problems import Problem
+from ..services import Db
+from ..where import Where
+from . import BASE
+
+router = APIRouter(prefix=BASE, tags=["readings"])
+
+# A request looks into the index once per device and metric; this keeps it within a second.
+MOST_SERIES = 10_000
+
+Order = Literal["asc", "desc"]
+
+_KEY = {"time": moment, "device_id": whole, "metric_id": whole, "channel": whole, "uplink_id": whole}
+_KEYSETS: dict[Order, Keyset] = {
+    "asc": Keyset("readings-asc", **_KEY),
+    "desc": Keyset("readings-desc", **_KEY),
+}
+_LATEST = Keyset("latest", dev_eui=text, metric=text, channel=whole)
+
+# Each series is read in its index's own order and no further than the page; only their heads are merged.
+_LIST = SQL("""
+    SELECT r.*, d.dev_eui, d.station
+    FROM unnest(%(devices)s::int[], %(euis)s::text[], %(stations)s::text[]) AS d (id, dev_eui, station)
+    CROSS JOIN unnest(%(metrics)s::int[]) AS m (id)
+    CROSS JOIN LATERAL (
+        SELECT time, value, uplink_id, device_id, metric_id, channel, quality
+        FROM reading
+        WHERE device_id = d.id AND metric_id = m.id AND {where}
+        ORDER BY {order} LIMIT %(fetch)s
+    ) r
+    ORDER BY {order} LIMIT %(fetch)s
+""")
+_ORDERS = {
+    "asc": SQL("time, device_id, metric_id, channel, uplink_id"),
+    "desc": SQL("time DESC, device_id DESC, metric_id DESC, channel DESC, uplink_id DESC"),
+}
+_AFTER: dict[Order, LiteralString] = {
+    "asc": "time >= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id)"
+    " > (%(after_time)s, %(after_device_id)s, %(after_metric_id)s, %(after_channel)s, %(after_uplink_id)s)",
+    "desc": "time <= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id)"
+    " < (%(after_time)s, %(after_device_id)s, %(after_metric_id)s, %(after_channel)s, %(after_uplink_id)s)",
+}
+_DEVICES = SQL("""
+    SELECT d.id, d.dev_eui, s.code AS station FROM device d LEFT JOIN station s ON s.id = d.station_id
+    WHERE {where} ORDER BY d.id LIMIT %(most)s
+""")
+_LIST_LATEST = SQL("""
+    SELECT d.dev_eui, s.code AS station, m.key AS metric, m.unit, c.channel,
+           to_timestamp((e.value ->> 0)::numeric / 1000000) AS time,
+           (e.value ->> 1)::double precision AS value, (e.value ->> 2)::int AS quality
+    FROM device d
+    JOIN latest l ON l.device_id = d.id
+    LEFT JOIN station s ON s.id = d.station_id
+    CROSS JOIN LATERAL jsonb_each(l.readings) e
+    JOIN metric m ON m.id = split_part(e.key, ':', 1)::int
+    CROSS JOIN LATERAL (SELECT split_part(e.key, ':', 2)::int AS channel) c
+    WHERE {where}
+    ORDER BY d.dev_eui, m.key, c.channel LIMIT %(fetch)s
+""")
+
+
+class ReadingView(BaseModel):
+    """One value of one series, in its metric's `unit` (UCUM); `quality` after QARTOD, `uplink` its frame."""
+
+    time: datetime
+    dev_eui: str
+    station: str | None
+    metric: str
+    channel: int
+    value: float
+    quality: int
+    unit: str
+    uplink: str
+
+
+class LatestView(BaseModel):
+    """The newest value of one series."""
+
+    dev_eui: str
+    station: str | None
+    metric: str
+    channel: int
+    time: datetime
+    value: float
+    quality: int
+    unit: str
+
+
+@router.get("/readings", dependencies=[Depends(require("viewer"))])
+async def list_readings(
+    page: Paging,
+    db: Db,
+    start: From = None,
+    end: To = None,
+    device: Annotated[list[DevEui], Query(max_length=1000)] = [],  # noqa: B006
+    station: str | None = None,
+    metric: Annotated[list[str], Query(max_length=100)] = [],  # noqa: B006
+    channel: Annotated[int | None, Query(ge=0, le=32767)] = None,
+    quality: Annotated[list[Quality], Query(max_length=5)] = [],  # noqa: B006
+    order: Order = "asc",
+) -> Page[ReadingView]:
+    """Readings by time. `device`, `metric` and `quality` may be repeated."""
+    check_span(start, end)
+    names = await metric_names(db)
+    metrics = metric_ids(names, metric)
+    after = _KEYSETS[order].after(page.cursor)
+    devices = await _devices(db, device, station, most=MOST_SERIES // max(1, len(metrics)))
+    where = Where(
+        devices=[d["id"] for d in devices],
+        euis=[d["dev_eui"] for d in devices],
+        stations=[d["station"] for d in devices],
+        metrics=metrics,
+        fetch=page.fetch,
+    )
+    where.add("time >= %(start)s", start=start)
+    where.add("time < %(end)s", end=end)
+    where.add("channel = %(channel)s", channel=channel)
+    where.add("quality = ANY(%(quality)s)", quality=[int(flag) for flag in quality] or None)
+    where.after(_AFTER[order], after)
+    cursor = await db.execute(_LIST.format(where=where.sql, order=_ORDERS[order]), where.values)
+    rows, following = _KEYSETS[order].cut(await cursor.fetchall(), page)
+    items = []
+    for row in rows:
+        name = names[row["metric_id"]]
+        items.append(ReadingView(**row, metric=name.key, unit=name.unit, uplink=str(row["uplink_id"])))
+    return Page(items=items, next=following)
+
+
+@router.get("/latest", dependencies=[Depends(require("viewer"))])
+async def list_latest(
+    page: Paging,
+    db: Db,
+    station: str | None = None,
+    metric: Annotated[list[str], Query(max_length=100)] = [],  # noqa: B006
+) -> Page[LatestView]:
+    """The newest reading of each series of devices that are not retired. `metric` may be repeated."""
+    metric_ids(await metric_names(db), metric)
+    where = Where(fetch=page.fetch)
+    where.add("d.status <> 'retired'")
+    where.add("s.code = %(station)s", station=station)
+    where.add("m.key = ANY(%(metric)s)", metric=metric or None)
+    where.after(
+        "d.dev_eui >= %(after_dev_eui)s AND (d.dev_eui, m.key, c.channel)"
+        " > (%(after_dev_eui)s, %(after_metric)s, %(after_channel)s)",
+        _LATEST.after(page.cursor),
+    )
+    cursor = await db.execute(_LIST_LATEST.format(where=where.sql), where.values)
+    rows, following = _LATEST.cut(await cursor.fetchall(), page)
+    return Page(items=[LatestView.model_validate(row) for row in rows], next=following)
+
+
+async def _devices(db: Connection, euis: list[str], station: str | None, most: int) -> list[Row]:
+    where = Where(most=most + 1)
+    where.add("d.dev_eui = ANY(%(euis)s)", euis=euis or None)
+    where.add("s.code = %(station)s", station=station)
+    rows = await (await db.execute(_DEVICES.format(where=where.sql), where.values)).fetchall()
+    if len(rows) > most:
+        raise Problem(
+            422,
+            "too-many-series",
+            f"That is more than {MOST_SERIES} series at once; name device, station or metric.",
+        )
+    return rows

@@ -1,0 +1,85 @@
+"""Stations: master data, what they measure now, and the state they are in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+from psycopg.sql import SQL
+from psycopg.types.json import Jsonb
+
+from ..audit import audit
+from ..auth import Engineer, require
+from ..fields import StationCode, Words
+from ..paging import Keyset, Page, Paging, text
+from ..problems import not_found
+from ..services import Db, Svc
+from ..stations import StationBody, StationView, station_views
+from ..where import Where, like
+from . import BASE
+
+router = APIRouter(prefix=f"{BASE}/stations", tags=["stations"])
+
+_KEYSET = Keyset("stations", code=text)
+_LIST = SQL("SELECT * FROM station WHERE {where} ORDER BY code LIMIT %(fetch)s")
+_PUT = """
+    INSERT INTO station (code, name, name_en, kind, river, basin, admin_unit, latitude, longitude,
+                         thresholds, source, certainty, public, simulated)
+    VALUES (%(code)s, %(name)s, %(name_en)s, %(kind)s, %(river)s, %(basin)s, %(admin_unit)s, %(latitude)s,
+            %(longitude)s, %(thresholds)s, %(source)s, %(certainty)s, %(public)s, %(simulated)s)
+    ON CONFLICT (code) DO UPDATE SET
+        name = excluded.name, name_en = excluded.name_en, kind = excluded.kind, river = excluded.river,
+        basin = excluded.basin, admin_unit = excluded.admin_unit, latitude = excluded.latitude,
+        longitude = excluded.longitude, thresholds = excluded.thresholds, source = excluded.source,
+        certainty = excluded.certainty, public = excluded.public, simulated = excluded.simulated,
+        updated_at = now()
+    RETURNING *, xmax = 0 AS created
+"""
+
+
+@router.get("", dependencies=[Depends(require("viewer"))])
+async def list_stations(
+    page: Paging, db: Db, services: Svc, q: Annotated[str | None, Words] = None
+) -> Page[StationView]:
+    """Stations by code, each with its newest readings and its state."""
+    where = Where(fetch=page.fetch)
+    where.add("(name ILIKE %(q)s OR name_en ILIKE %(q)s OR code ILIKE %(q)s)", q=like(q))
+    where.after("code > %(after_code)s", _KEYSET.after(page.cursor))
+    cursor = await db.execute(_LIST.format(where=where.sql), where.values)
+    rows, following = _KEYSET.cut(await cursor.fetchall(), page)
+    return Page(items=await station_views(db, rows, services.clock.now()), next=following)
+
+
+@router.get("/{code}", dependencies=[Depends(require("viewer"))])
+async def get_station(code: str, db: Db, services: Svc) -> StationView:
+    """One station."""
+    rows = await (await db.execute("SELECT * FROM station WHERE code = %s", (code,))).fetchall()
+    if not rows:
+        raise not_found("station", code)
+    return (await station_views(db, rows, services.clock.now()))[0]
+
+
+@router.put("/{code}")
+async def put_station(
+    code: StationCode, body: StationBody, principal: Engineer, response: Response, db: Db, services: Svc
+) -> StationView:
+    """Create a station (201) or replace its master data (200)."""
+    values = body.model_dump(mode="json")
+    async with db.transaction():
+        row = await (
+            await db.execute(_PUT, {**values, "code": code, "thresholds": Jsonb(values["thresholds"])})
+        ).fetchone()
+        assert row is not None
+        await audit(db, principal, "station.put", code, values)
+    response.status_code = 201 if row["created"] else 200
+    return (await station_views(db, [row], services.clock.now()))[0]
+
+
+@router.delete("/{code}", status_code=204)
+async def delete_station(code: StationCode, principal: Engineer, db: Db) -> None:
+    """Remove a station; its devices and their readings stay, without a station."""
+    async with db.transaction():
+        cursor = await db.execute("DELETE FROM station WHERE code = %s", (code,))
+        if cursor.rowcount == 0:
+            raise not_found("station", code)
+        await audit(db, principal, "station.delete", code)

@@ -1,0 +1,47 @@
+"""What every route may use, and how it asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from telemetry.clock import Clock
+from telemetry.secrets import SecretBox
+from telemetry.store.pool import Pool
+
+from .credentials import Passwords
+from .database import CONNECTION_SECONDS, Connection
+from .settings import ApiSettings
+from .stream import Hub
+
+
+@dataclass(frozen=True)
+class Services:
+    """One application's parts; `codecs` gives the ids of the codecs a device type may name."""
+
+    settings: ApiSettings
+    pool: Pool
+    clock: Clock
+    hub: Hub
+    box: SecretBox
+    codecs: Callable[[], Collection[str]]
+    passwords: Passwords = field(default_factory=Passwords)
+
+
+def services_of(request: Request) -> Services:
+    return cast(Services, request.app.state.services)
+
+
+Svc = Annotated[Services, Depends(services_of)]
+
+
+async def _connection(services: Svc) -> AsyncIterator[Connection]:
+    async with services.pool.connection(CONNECTION_SECONDS) as connection:
+        yield connection
+
+
+Db = Annotated[Connection, Depends(_connection, scope="function")]
+"""The one connection of a request; it goes back before the answer is sent."""

@@ -1,0 +1,153 @@
+"""A station as readers see it, put together from a fixed number of queries however many are shown."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+
+from telemetry.catalogue import CATALOGUE
+
+from .database import Connection
+from .fields import LongText, Name, Text
+from .latest import LatestReading, latest_readings
+from .names import metric_names
+from .paging import Row
+
+# So many missed uplinks make a station late.
+LATE_INTERVALS = 3
+
+
+class ThresholdView(BaseModel):
+    """A threshold as it is stored."""
+
+    level: int
+    label: str
+    value: float
+    source: str = ""
+    certainty: str = ""
+
+
+class Threshold(BaseModel):
+    """One legal or agreed level of a metric at a station, in the metric's unit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    level: int = Field(ge=1, le=5)
+    label: Name
+    value: FiniteFloat
+    source: LongText = ""
+    certainty: Text = ""
+
+
+def _check_thresholds(thresholds: dict[str, list[Threshold]]) -> dict[str, list[Threshold]]:
+    for metric, levels in thresholds.items():
+        if metric not in CATALOGUE:
+            raise ValueError(f"unknown metric {metric[:60]!r}")
+        if len({threshold.level for threshold in levels}) < len(levels):
+            raise ValueError(f"{metric}: a level is given twice")
+    return thresholds
+
+
+class StationBody(BaseModel):
+    """Master data of a station; coordinates in WGS 84."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Name
+    name_en: Text = ""
+    kind: Text = "other"
+    river: Text = ""
+    basin: Text = ""
+    admin_unit: Text = ""
+    latitude: Annotated[FiniteFloat, Field(ge=-90, le=90)]
+    longitude: Annotated[FiniteFloat, Field(ge=-180, le=180)]
+    thresholds: Annotated[dict[str, list[Threshold]], AfterValidator(_check_thresholds)] = {}
+    source: LongText = ""
+    certainty: Text = ""
+    public: bool = False
+    simulated: bool = False
+
+
+class StationState(BaseModel):
+    """`level` and `label` of the worst firing alert, 0 and null without one; `acknowledged` when all are.
+
+    `health`: late when the newest uplink is older than three of the shortest expected intervals, no_data
+    when there never was one.
+    """
+
+    level: int
+    label: str | None
+    acknowledged: bool
+    health: Literal["ok", "late", "no_data"]
+    seen_at: datetime | None
+
+
+class StationView(BaseModel):
+    """Master data, state and the newest reading of each series of the station's active devices."""
+
+    code: str
+    name: str
+    name_en: str
+    kind: str
+    river: str
+    basin: str
+    admin_unit: str
+    latitude: float
+    longitude: float
+    thresholds: dict[str, list[ThresholdView]]
+    source: str
+    certainty: str
+    public: bool
+    simulated: bool
+    state: StationState
+    latest: list[LatestReading]
+
+
+_DEVICES = """
+    SELECT d.station_id, d.dev_eui, t.expected_interval, l.seen_at, l.readings
+    FROM device d JOIN device_type t ON t.id = d.device_type LEFT JOIN latest l ON l.device_id = d.id
+    WHERE d.station_id = ANY(%s) AND d.status = 'active'
+    ORDER BY d.dev_eui
+"""
+_FIRING = """
+    SELECT DISTINCT ON (station_id) station_id, level, label,
+           bool_and(acked_at IS NOT NULL) OVER (PARTITION BY station_id) AS acknowledged
+    FROM alert WHERE state = 'firing' AND station_id = ANY(%s)
+    ORDER BY station_id, level DESC, opened_at
+"""
+
+
+async def station_views(db: Connection, rows: Sequence[Row], now: datetime) -> list[StationView]:
+    """The views of these rows of `station`, in their order."""
+    ids = [row["id"] for row in rows]
+    devices: dict[int, list[Row]] = defaultdict(list)
+    for device in await (await db.execute(_DEVICES, (ids,))).fetchall():
+        devices[device["station_id"]].append(device)
+    alerts = {row["station_id"]: row for row in await (await db.execute(_FIRING, (ids,))).fetchall()}
+    names = await metric_names(db)
+    views = []
+    for row in rows:
+        own = devices[row["id"]]
+        latest = [r for d in own for r in latest_readings(d["dev_eui"], d["readings"], names)]
+        state = _state(own, alerts.get(row["id"]), now)
+        views.append(StationView.model_validate({**row, "state": state, "latest": latest}))
+    return views
+
+
+def _state(devices: Sequence[Row], alert: Row | None, now: datetime) -> StationState:
+    seen_at = max((d["seen_at"] for d in devices if d["seen_at"]), default=None)
+    health: Literal["ok", "late", "no_data"] = "no_data"
+    if seen_at is not None:
+        interval = timedelta(seconds=min(d["expected_interval"] for d in devices))
+        health = "late" if now - seen_at > LATE_INTERVALS * interval else "ok"
+    return StationState(
+        level=alert["level"] if alert else 0,
+        label=alert["label"] if alert else None,
+        acknowledged=bool(alert and alert["acknowledged"]),
+        health=health,
+        seen_at=seen_at,
+    )
