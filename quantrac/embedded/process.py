@@ -6,6 +6,7 @@ later process with the same id is never taken for it.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -17,6 +18,13 @@ from typing import Any
 
 _POLL_SECONDS = 0.02
 _children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@atexit.register
+def _reap() -> None:
+    """Take note of children that ended while nobody looked, so that Python does not warn of them."""
+    for child in _children.values():
+        child.poll()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

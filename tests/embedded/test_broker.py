@@ -16,6 +16,7 @@ from quantrac.embedded.mosquitto import Mosquitto
 from quantrac.embedded.nats import Nats
 from quantrac.embedded.probe import answers
 from quantrac.embedded.process import ServerProcess, wait_until
+from quantrac.embedded.roles import ROLES
 
 UP = "application/a1/device/24e124136b502217/event/up"
 DOWN = "application/a1/device/24e124136b502217/command/down"
@@ -49,7 +50,7 @@ def test_info(broker, kind: str) -> None:
     info = launcher.start()
     assert info.kind == kind
     assert info.version[0].isdigit()
-    assert set(info.urls) == {"ingest", "simulator", "monitor", "admin"}
+    assert set(info.urls) == set(ROLES)
     assert all(url.endswith(f"@127.0.0.1:{info.port}") for url in info.urls.values())
     assert (kind == "nats") == any("no shared subscriptions" in warning for warning in info.warnings)
     assert launcher.is_running()
