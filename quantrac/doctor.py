@@ -76,6 +76,7 @@ def _database(context: Context) -> Iterator[Finding]:
             row = connection.execute("SELECT clock_timestamp(), version()").fetchone()
             assert row is not None
             edition, revision = detect(connection), current_revision(connection)
+            letters = connection.execute("SELECT lower('ĐỒNG NAI') = 'đồng nai'").fetchone() == (True,)
     except QuantracError as error:
         yield Finding("fault", "database", str(error), "See docs/reference/settings.md.")
         return
@@ -97,6 +98,13 @@ def _database(context: Context) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "schema", f"revision {revision}")
+    if not letters:
+        yield Finding(
+            "warning",
+            "database locale",
+            "does not know the case of Vietnamese letters, so searching for names is case-sensitive",
+            "Create the database with the locale C.UTF-8 or vi_VN.UTF-8.",
+        )
     skew = abs((row[0] - asked).total_seconds())
     if skew > _MOST_SKEW:
         yield Finding(

@@ -89,7 +89,8 @@ if [ ! -f "\$data/PG_VERSION" ]; then
     echo "user nobody may not reach \$data or $root: choose folders whose parents others may enter" >&2
     exit 1
   }
-  \$run initdb -D "\$data" -U postgres --auth=trust -E UTF8 --no-locale >/dev/null
+  \$run initdb -D "\$data" -U postgres --auth=trust -E UTF8 --locale=C \\
+    --locale-provider=builtin --builtin-locale=C.UTF-8 >/dev/null
   \$run tee -a "\$data/postgresql.conf" >/dev/null <<CONF
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
