@@ -97,8 +97,10 @@ _PRUNE = """
 
 
 async def lock_follower(connection: psycopg.AsyncConnection[Any], follower: str) -> bool:
-    """Become the one process that follows under this name, until the transaction ends; False: another is."""
-    await connection.execute("INSERT INTO follower VALUES (%s) ON CONFLICT DO NOTHING", (follower,))
+    """Become the one process that follows under this name, until the transaction ends; False: another is.
+
+    Followers are known by a row that a migration made, so that batches wait for them from the first one on.
+    """
     cursor = await connection.execute(
         "SELECT FROM follower WHERE name = %s FOR NO KEY UPDATE SKIP LOCKED", (follower,)
     )

@@ -219,6 +219,7 @@ ALTER TABLE lane_batch ALTER COLUMN readings SET STORAGE EXTERNAL;
 CREATE TABLE follower (
     name text PRIMARY KEY
 );
+INSERT INTO follower VALUES ('alerting');
 CREATE TABLE follower_cursor (
     follower text NOT NULL REFERENCES follower ON DELETE CASCADE,
     lane     integer NOT NULL REFERENCES lane ON DELETE CASCADE,
