@@ -27,6 +27,7 @@ from telemetry.store.writer import (
     write,
 )
 
+from .adapters.base import clean
 from .directory import Directory, read_directory
 from .pipeline import Outcome, decode
 from .times import settle
@@ -145,7 +146,7 @@ class BatchWriter:
             ):
                 continue
             simulated = outcome.simulated if isinstance(outcome, Event) else bool(outcome.flags & 1)
-            eui, origin = outcome.dev_eui, outcome.origin
+            eui, origin = outcome.dev_eui, clean(outcome.origin)
             unknown.setdefault(eui, (eui, origin.get("name", ""), jsonb(origin), simulated))
         return (
             {row.dev_eui: row for row in add_unregistered(cursor, list(unknown.values()))} if unknown else {}

@@ -170,7 +170,7 @@ def _origin(info: _DeviceInfo) -> dict[str, str]:
         "tenant": info.tenant_name or info.tenant_id,
         "profile": info.device_profile_name,
     }
-    return {key: clean(value) for key, value in named.items() if value}
+    return {key: value for key, value in named.items() if value}
 
 
 def _event(kind: str, message: RawMessage) -> Event:

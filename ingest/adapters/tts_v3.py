@@ -191,7 +191,7 @@ def _gateway(rx: _Rx) -> Gateway:
 
 def _origin(ids: _Ids) -> dict[str, str]:
     application = ids.application_ids.application_id if ids.application_ids else ""
-    return {k: clean(v) for k, v in {"name": ids.device_id, "application": application}.items() if v}
+    return {k: v for k, v in {"name": ids.device_id, "application": application}.items() if v}
 
 
 def _event(message: RawMessage) -> Event:

@@ -222,8 +222,8 @@ def copy_readings(cursor: psycopg.Cursor[Any], readings: Sequence[ReadingRow]) -
 
 _MERGE_LATEST = """
     WITH incoming AS (
-        SELECT * FROM unnest(%s::int[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::jsonb[])
-            AS t (device_id, seen_at, oldest, newest, readings)
+        SELECT * FROM jsonb_to_recordset(%s)
+            AS t (device_id int, seen_at timestamptz, oldest timestamptz, newest timestamptz, readings jsonb)
     ), updated AS (
         UPDATE latest l SET
             seen_at = greatest(l.seen_at, i.seen_at),
@@ -268,14 +268,16 @@ def merge_latest(
                 mine[key] = (at, value, quality)
             low, high = spans.get(device_id, (at, at))
             spans[device_id] = (min(low, at), max(high, at))
-    ids = sorted(newest_seen)
-    cursor.execute(
-        _MERGE_LATEST,
-        (
-            ids,
-            [newest_seen[i] for i in ids],
-            [from_micros(spans[i][0]) if i in spans else None for i in ids],
-            [from_micros(spans[i][1]) if i in spans else None for i in ids],
-            [jsonb(series[i]) for i in ids],
-        ),
-    )
+    rows = []
+    for device_id in sorted(newest_seen):
+        oldest, newest = spans.get(device_id, (None, None))
+        rows.append(
+            {
+                "device_id": device_id,
+                "seen_at": newest_seen[device_id],
+                "oldest": from_micros(oldest) if oldest is not None else None,
+                "newest": from_micros(newest) if newest is not None else None,
+                "readings": series[device_id],
+            }
+        )
+    cursor.execute(_MERGE_LATEST, (jsonb(rows),))
