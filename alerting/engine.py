@@ -19,12 +19,21 @@ import structlog
 
 from telemetry.store import lanes
 from telemetry.store.pool import Pool
-from telemetry.store.writer import micros
+from telemetry.store.writer import from_micros, micros
 
 from . import outbox
-from .log import Recorded, Series, close_orphans, read_history, read_points, record
-from .reconcile import reconcile
-from .timeline import Machine, advance
+from .log import (
+    Recorded,
+    Series,
+    let_go,
+    newest_before,
+    read_firing,
+    read_history,
+    read_points,
+    record,
+)
+from .reconcile import Logged, reconcile
+from .timeline import Change, Ladder, Machine, advance, one_a_moment
 from .watch import Watch, Watched, read_watch
 
 _log = structlog.get_logger()
@@ -36,6 +45,7 @@ Points = list[tuple[int, float]]
 class _State(NamedTuple):
     """How far one series is evaluated: machine, newest event time seen (µs), and the alert of its episode."""
 
+    ladder: Ladder
     machine: Machine
     as_of: int
     alert_id: UUID | None
@@ -47,47 +57,63 @@ class Engine:
     def __init__(self, pool: Pool, *, batches: int = 50) -> None:
         self._pool = pool
         self._batches = batches
+        self._forget()
+
+    def _forget(self) -> None:
+        """Everything below can be read again from the store."""
         self._watch = Watch()
         self._states: dict[Series, _State] = {}
+        self._cursor: dict[int, int] = {}
 
     async def step(self) -> int:
         """Evaluate what was committed since the last step; returns how many batches that was.
 
-        Results and cursor are committed together, so a crash repeats the step or finds it done.
+        Results and cursor are committed together, so a crash repeats the step or finds it done. A series
+        that cannot be evaluated is said and skipped; its next reading finds everything in the store.
+
+        Raises:
+            psycopg.Error: the step is undone and may be tried again.
         """
-        changed: dict[Series, _State] = {}
-        async with self._pool.connection() as connection, connection.transaction():
-            if not await lanes.lock_follower(connection, FOLLOWER):
-                self._states.clear()  # another evaluator moves on; what we knew gets old
-                return 0
-            batches = await lanes.pending(connection, FOLLOWER, self._batches)
-            recorded = await self._refresh_watch(connection)
-            if batches:
-                known_at = max(batch.committed_at for batch in batches)
-                readings = np.concatenate([batch.readings for batch in batches])
-                for series, watched, points in self._groups(readings):
-                    state, written = await self._evaluate(connection, series, watched, points, known_at)
-                    changed[series] = state
-                    recorded += written
-                await lanes.advance(connection, FOLLOWER, batches)
-            for item in recorded:
-                await outbox.publish(connection, alert_id=item.alert_id, seq=item.seq)
-        self._states.update(changed)
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                if not await lanes.lock_follower(connection, FOLLOWER):
+                    return 0
+                return await self._locked_step(connection)
+        except BaseException:
+            self._forget()  # what of it was committed, nobody knows
+            raise
+
+    async def _locked_step(self, connection: psycopg.AsyncConnection[Any]) -> int:
+        cursor = await lanes.cursor_of(connection, FOLLOWER)
+        if cursor != self._cursor:
+            self._states.clear()  # another evaluator moved on; what we knew is old
+        batches = await lanes.pending(connection, FOLLOWER, self._batches)
+        await self._refresh_watch(connection)
+        if batches:
+            known_at = max(batch.committed_at for batch in batches)
+            readings = np.concatenate([batch.readings for batch in batches])
+            for series, watched, points in self._groups(readings):
+                await self._advance(connection, series, watched, points, known_at)
+            await lanes.advance(connection, FOLLOWER, batches)
+        self._cursor = {**cursor, **{batch.lane: batch.seq for batch in batches}}
         return len(batches)
 
-    async def _refresh_watch(self, connection: psycopg.AsyncConnection[Any]) -> list[Recorded]:
-        row = await (
-            await connection.execute("SELECT version, now() AS now FROM registry_version")
-        ).fetchone()
+    async def _refresh_watch(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        cursor = await connection.execute("SELECT version, now() AS now FROM registry_version")
+        row = await cursor.fetchone()
         assert row is not None
         if row["version"] == self._watch.version:
-            return []
+            return
         self._watch = await read_watch(connection, row["version"])
-        self._states.clear()
-        return await close_orphans(connection, [rule.id for rule in self._watch.rules], row["now"])
+        for alert_id, series in await read_firing(connection):
+            if not self._watch.looks_at(*series):
+                self._states.pop(series, None)
+                item = await let_go(connection, alert_id, row["now"])
+                if item is not None:
+                    await outbox.publish(connection, alert_id=item.alert_id, seq=item.seq)
 
     def _groups(self, readings: lanes.Readings) -> Iterator[tuple[Series, Watched, Points]]:
-        """Every (rule, series) that these readings concern, with its points in order of time and value."""
+        """Every (rule, series) that these readings concern, with its points, oldest first, one a moment."""
         wanted = readings[np.isin(readings["metric_id"], self._watch.metric_ids)]
         if not len(wanted):
             return
@@ -101,51 +127,115 @@ class Engine:
             for watched in self._watch.of(device_id, metric_id, channel):
                 usable = group[np.isin(group["quality"], list(watched.rule.quality))]
                 if len(usable):
-                    points = list(zip(usable["time"].tolist(), usable["value"].tolist(), strict=True))
-                    yield Series(watched.rule.id, device_id, metric_id, channel), watched, points
+                    points = zip(usable["time"].tolist(), usable["value"].tolist(), strict=True)
+                    series = Series(watched.rule.id, device_id, metric_id, channel)
+                    yield series, watched, one_a_moment(watched.ladder, points)
 
-    async def _evaluate(
+    async def _advance(
         self,
         connection: psycopg.AsyncConnection[Any],
         series: Series,
         watched: Watched,
         points: Points,
         known_at: datetime,
-    ) -> tuple[_State, list[Recorded]]:
-        rule, ladder = watched
+    ) -> None:
+        """Move one series on: in memory when nothing comes of it, else in a savepoint of its own."""
+        ladder = watched.ladder
         state = self._states.get(series)
-        in_order = state is not None and points[0][0] > state.as_of
-        if state is not None and in_order:
+        if state is not None and state.ladder != ladder:  # a level was moved: go on from here
+            state = state._replace(ladder=ladder, machine=ladder.resume(state.machine))
+        if state is not None and points[0][0] > state.as_of:
             machine, changes = advance(ladder, state.machine, points)
-            base_alert, logged, as_of = state.alert_id, [], points[-1][0]
+            if not changes:
+                self._states[series] = _State(ladder, machine, points[-1][0], state.alert_id)
+                return
+        try:
+            async with connection.transaction():
+                self._states[series] = await self._log_changes(
+                    connection, series, watched, points, state, known_at
+                )
+        except psycopg.OperationalError:
+            raise
+        except Exception:
+            self._states.pop(series, None)
+            _log.exception("series_not_evaluated", rule=series.rule_id, device_id=series.device_id)
+
+    async def _log_changes(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        series: Series,
+        watched: Watched,
+        points: Points,
+        state: _State | None,
+        known_at: datetime,
+    ) -> _State:
+        rule, ladder = watched
+        if state is not None and points[0][0] > state.as_of:
+            found = _Timeline(*advance(ladder, state.machine, points), state.alert_id, [], points[-1][0])
         else:
-            history = await read_history(connection, series, points[0][0])
-            base = [i for i, change in enumerate(history.changes) if change.at < points[0][0]]
-            if base:
-                start, after = ladder.resume(history.machines[base[-1]]), history.changes[base[-1]].at
-                base_alert = history.changes[base[-1]].alert_id if start.step else None
-            else:
-                # A rise that began earlier and still counts would have been proven by now.
-                start, after, base_alert = ladder.start(), points[0][0] - 2 * ladder.hold - 1, None
-            known = await read_points(connection, series, rule, after)
-            machine, changes = advance(ladder, start, known)
-            logged = [c for i, c in enumerate(history.changes) if i >= len(base) and i not in history.ends]
-            as_of = known[-1][0] if known else points[-1][0]
-        late = state is not None and not in_order
+            found = await _work_out_anew(connection, series, watched, points)
         written: list[Recorded] = []
-        alert_id = base_alert
-        if changes or logged:
-            for plan in reconcile(base_alert, logged, changes):
-                written += await record(
-                    connection, series, self._watch.place(series.device_id), ladder, plan,
-                    known_at=known_at, late=late, max_age=rule.max_age,
-                )  # fmt: skip
-            alert_id = await _episode(connection, series) if machine.step else None
-        recent = [item for item in written if (known_at - item.at).total_seconds() <= rule.max_age]
+        for plan in reconcile(found.alert_id, found.logged, found.changes):
+            written += await record(
+                connection, series, self._watch.place(series.device_id), ladder, plan,
+                known_at=known_at, as_of=state.as_of if state else None, max_age=rule.max_age,
+            )  # fmt: skip
+        alert_id = found.alert_id
         if written:
+            alert_id = await _episode(connection, series) if found.machine.step else None
+            paged = _worth_telling(written, found, alert_id, rule.max_age, known_at)
+            for item in paged:
+                await outbox.publish(connection, alert_id=item.alert_id, seq=item.seq)
             _log.info("alert_changed", rule=rule.id, device_id=series.device_id, transitions=len(written),
-                      paged=len(recent), late=late)  # fmt: skip
-        return _State(machine, as_of, alert_id), recent
+                      paged=len(paged))  # fmt: skip
+        return _State(ladder, found.machine, found.as_of, alert_id)
+
+
+class _Timeline(NamedTuple):
+    """A series worked out from a state on: `alert_id` was of that state, `logged` stands in the log since."""
+
+    machine: Machine
+    changes: list[Change]
+    alert_id: UUID | None
+    logged: list[Logged]
+    as_of: int
+
+
+async def _work_out_anew(
+    connection: psycopg.AsyncConnection[Any], series: Series, watched: Watched, points: Points
+) -> _Timeline:
+    """The timeline from the last change before these points on, from readings and log alone."""
+    rule, ladder = watched
+    history = await read_history(connection, series, points[0][0])
+    before = [i for i, change in enumerate(history.changes) if change.at < points[0][0]]
+    base = max([*before, *([history.end] if history.end is not None else [])], default=None)
+    if base is not None:
+        start, after = ladder.resume(history.machines[base]), history.changes[base].at
+        alert_id = history.changes[base].alert_id if start.step else None
+    else:
+        # What held before the newest earlier reading for `hold` would have been proven by that reading.
+        earlier = await newest_before(connection, series, rule, points[0][0])
+        after = (points[0][0] if earlier is None else earlier - ladder.hold) - 1
+        start, alert_id = ladder.start(), None
+    known = one_a_moment(ladder, await read_points(connection, series, rule, after))
+    machine, changes = advance(ladder, start, known)
+    logged = history.changes[0 if base is None else base + 1 :]
+    return _Timeline(machine, changes, alert_id, logged, max(known[-1][0] if known else 0, points[-1][0]))
+
+
+def _worth_telling(
+    written: list[Recorded], found: _Timeline, alert_id: UUID | None, max_age: float, known_at: datetime
+) -> list[Recorded]:
+    """Transitions young enough to page, and the one that a present danger began with, however old.
+
+    A flood that rose while we were away makes no newer transition: its last one is told as long as the
+    readings that prove it are young.
+    """
+    told = [item for item in written if (known_at - item.at).total_seconds() <= max_age]
+    still = (known_at - from_micros(found.as_of)).total_seconds() <= max_age
+    if not any(item.alert_id == alert_id for item in told) and found.changes and still:
+        told += [item for item in written if item.alert_id == alert_id][-1:]
+    return told
 
 
 async def _episode(connection: psycopg.AsyncConnection[Any], series: Series) -> UUID | None:

@@ -38,8 +38,8 @@ class History(NamedTuple):
     changes: list[Logged]
     machines: list[Machine]
     """The state right after each of `changes`."""
-    ends: frozenset[int]
-    """Positions where the rule was removed: evaluation starts anew there, and they are never withdrawn."""
+    end: int | None
+    """Position of the newest of `changes` at which the rule let go: evaluation starts anew after it."""
 
 
 _HISTORY = """
@@ -48,7 +48,7 @@ _HISTORY = """
     WHERE a.rule_id = %s AND a.device_id = %s AND a.metric_id = %s AND a.channel = %s
       AND t.machine IS NOT NULL AND t.at >= %s
       AND NOT EXISTS (SELECT FROM transition w WHERE w.alert_id = t.alert_id AND w.withdraws = t.seq)
-    ORDER BY t.at, t.known_at, t.seq
+    ORDER BY t.at, t.written
 """
 _SINCE = """
     SELECT max(t.at) AS at FROM alert a JOIN transition t ON t.alert_id = a.id
@@ -68,7 +68,8 @@ async def read_history(connection: psycopg.AsyncConnection[Any], series: Series,
         stored = msgspec.convert(row["machine"], _StoredMachine)
         changes.append(Logged(row["alert_id"], row["seq"], micros(row["at"]), stored.from_step, stored.step))
         machines.append(Machine(stored.step, stored.since))
-    return History(changes, machines, frozenset(i for i, row in enumerate(rows) if row["kind"] == "closed"))
+    ends = [i for i, row in enumerate(rows) if row["kind"] == "closed"]
+    return History(changes, machines, ends[-1] if ends else None)
 
 
 class _StoredMachine(msgspec.Struct):
@@ -84,12 +85,28 @@ _READINGS = """
 """
 
 
+_BEFORE = """
+    SELECT time FROM reading
+    WHERE device_id = %s AND metric_id = %s AND channel = %s AND quality = ANY(%s) AND time < %s
+    ORDER BY time DESC LIMIT 1
+"""
+
+
 async def read_points(
     connection: psycopg.AsyncConnection[Any], series: Series, rule: Rule, after: int
 ) -> list[tuple[int, float]]:
-    """The series' readings after event time `after` (µs), oldest first."""
+    """The series' readings after event time `after` (µs), by time and value."""
     cursor = await connection.execute(_READINGS, (*series[1:], sorted(rule.quality), from_micros(after)))
     return [(micros(row["time"]), row["value"]) for row in await cursor.fetchall()]
+
+
+async def newest_before(
+    connection: psycopg.AsyncConnection[Any], series: Series, rule: Rule, at: int
+) -> int | None:
+    """Event time (µs) of the series' newest reading before `at`."""
+    cursor = await connection.execute(_BEFORE, (*series[1:], sorted(rule.quality), from_micros(at)))
+    row = await cursor.fetchone()
+    return micros(row["time"]) if row else None
 
 
 _OPEN = """
@@ -131,13 +148,13 @@ async def record(
     plan: Plan,
     *,
     known_at: datetime,
-    late: bool,
+    as_of: int | None,
     max_age: float,
 ) -> list[Recorded]:
     """Write one plan: withdrawals first, then the changes, then the alert as its log now has it.
 
-    `late` marks changes that an earlier reading would have had to bring; those older than `max_age`
-    seconds at `known_at` are marked too.
+    Changes up to `as_of`, the event time (µs) that was evaluated before, are marked late, and so are those
+    older than `max_age` seconds at `known_at`.
     """
     alert_id = plan.alert_id
     if alert_id is None:
@@ -153,8 +170,8 @@ async def record(
         row = await cursor.fetchone()
         assert row is not None
         state, seq = row["state"], row["seq"]
-        if any(change.to_step > change.from_step for change in plan.add):
-            state = "firing"  # somebody closed it, and now it got worse
+        if state == "closed" and await _got_worse(connection, alert_id, ladder, plan):
+            state = "firing"
     recorded = []
 
     async def append(at: datetime, kind: str, *values: Any) -> None:
@@ -175,7 +192,7 @@ async def record(
     first = plan.alert_id is None
     for change in plan.add:
         at = from_micros(change.at)
-        old = late or (known_at - at).total_seconds() > max_age
+        old = (as_of is not None and change.at <= as_of) or (known_at - at).total_seconds() > max_age
         machine = {"from_step": change.from_step, **msgspec.to_builtins(change.machine)}
         await append(at, "opened" if first else _kind(change), _level(ladder, change.from_step),
                      _level(ladder, change.to_step), _label(ladder, change), change.value, old, None,
@@ -183,6 +200,19 @@ async def record(
         first = False
     await _refresh(connection, alert_id, state, seq, known_at)
     return recorded
+
+
+async def _got_worse(
+    connection: psycopg.AsyncConnection[Any], alert_id: UUID, ladder: Ladder, plan: Plan
+) -> bool:
+    """Whether an alert that somebody closed now rises above every level it ever had."""
+    cursor = await connection.execute(
+        "SELECT max(to_level) AS peak FROM transition WHERE alert_id = %s AND machine IS NOT NULL",
+        (alert_id,),
+    )
+    row = await cursor.fetchone()
+    peak = row["peak"] or 0 if row else 0
+    return any(_level(ladder, change.to_step) > peak for change in plan.add)
 
 
 async def _refresh(
@@ -220,30 +250,48 @@ async def _refresh(
     )
 
 
-async def close_orphans(
-    connection: psycopg.AsyncConnection[Any], rule_ids: list[str], known_at: datetime
-) -> list[Recorded]:
-    """Close what fires for rules that are gone or switched off; should one return, it starts from nothing."""
+class Firing(NamedTuple):
+    """An alert that fires, and what it was raised on."""
+
+    alert_id: UUID
+    series: Series
+
+
+async def read_firing(connection: psycopg.AsyncConnection[Any]) -> list[Firing]:
+    """Every alert that fires now."""
     cursor = await connection.execute(
-        "SELECT id, seq, level FROM alert WHERE state = 'firing' AND rule_id <> ALL(%s) FOR UPDATE",
-        (rule_ids,),
+        "SELECT id, rule_id, device_id, metric_id, channel FROM alert WHERE state = 'firing'"
     )
-    closed = []
-    for row in await cursor.fetchall():
-        seq = row["seq"] + 1
-        await connection.execute(
-            _ADD,
-            (row["id"], seq, known_at, known_at, "closed", row["level"], 0, None, None, False, None,
-             jsonb({"from_step": row["level"], "step": 0, "since": []}),
-             "quantrac", "the rule was removed or switched off"),
-        )  # fmt: skip
-        await connection.execute(
-            "UPDATE alert SET state = 'closed', level = 0, ended_at = %s, updated_at = %s, seq = %s"
-            " WHERE id = %s",
-            (known_at, known_at, seq, row["id"]),
-        )
-        closed.append(Recorded(row["id"], seq, known_at))
-    return closed
+    return [
+        Firing(row["id"], Series(row["rule_id"], row["device_id"], row["metric_id"], row["channel"]))
+        for row in await cursor.fetchall()
+    ]
+
+
+async def let_go(
+    connection: psycopg.AsyncConnection[Any], alert_id: UUID, known_at: datetime
+) -> Recorded | None:
+    """Close an alert whose rule no longer looks at its series; looking again, it starts from nothing."""
+    cursor = await connection.execute(
+        "SELECT seq, level FROM alert WHERE id = %s AND state = 'firing' FOR UPDATE", (alert_id,)
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    seq = row["seq"] + 1
+    machine = jsonb({"from_step": row["level"], "step": 0, "since": []})
+    note = "the rule was removed or switched off, or no longer looks at this series"
+    await connection.execute(
+        _ADD,
+        (alert_id, seq, known_at, known_at, "closed", row["level"], 0, None, None, False, None, machine,
+         "quantrac", note),
+    )  # fmt: skip
+    await connection.execute(
+        "UPDATE alert SET state = 'closed', level = 0, ended_at = %s, updated_at = %s, seq = %s"
+        " WHERE id = %s",
+        (known_at, known_at, seq, alert_id),
+    )
+    return Recorded(alert_id, seq, known_at)
 
 
 def _kind(change: Change) -> str:

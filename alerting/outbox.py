@@ -54,6 +54,7 @@ _DELIVERIES = """
     WHERE (e.event_types = '{}' OR %(type)s = ANY(e.event_types))
       AND %(peak)s >= e.min_level
       AND (e.simulated OR NOT %(simulated)s)
+    FOR KEY SHARE OF e
     ON CONFLICT (message_id, endpoint_id) DO NOTHING
 """
 

@@ -231,7 +231,7 @@ class _Reader:
 
     def _quality(self) -> frozenset[int]:
         value = self.data.get("quality", [1, 2, 3])
-        if isinstance(value, list) and value and all(v in (1, 2, 3, 4) for v in value):
+        if isinstance(value, list) and value and all(type(v) is int and 1 <= v <= 4 for v in value):
             return frozenset(value)
         self.faults.append(
             "quality: a list of the flags 1 good, 2 not evaluated, 3 suspect, 4 fail is needed"

@@ -30,7 +30,8 @@ async def run(store: StoreSettings, clock: Clock, stop: asyncio.Event) -> None:
         try:
             await _follow(Engine(pool), stop)
         finally:
-            await prune
+            prune.cancel()
+            await asyncio.gather(prune, return_exceptions=True)
     _log.info("alert_stopped")
 
 
@@ -45,6 +46,10 @@ async def _follow(engine: Engine, stop: asyncio.Event) -> None:
         except (psycopg.OperationalError, PoolTimeout) as error:
             delay = min(max(delay * 2, 0.2), 5.0)
             _log.warning("database_unavailable", error=" ".join(str(error).split()), retry_in=delay)
+        except Exception:
+            # A fault of ours or a schema that is not there yet: the step is undone, and alerting must go on.
+            delay = min(max(delay * 2, 0.2), 5.0)
+            _log.exception("step_failed", retry_in=delay)
         await _pause(stop, delay)
 
 
@@ -53,7 +58,7 @@ async def _prune(pool: Pool, clock: Clock, stop: asyncio.Event) -> None:
         try:
             async with pool.connection() as connection:
                 await lanes.prune(connection, clock.now() - KEEP_BATCHES)
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except (psycopg.Error, PoolTimeout) as error:
             _log.warning("prune_waits", error=" ".join(str(error).split()))
         await _pause(stop, PRUNE_SECONDS)
 

@@ -61,10 +61,21 @@ def make_ladder(rule: Rule, levels: tuple[Level, ...]) -> Ladder:
     )
 
 
+def one_a_moment(ladder: Ladder, points: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Points sorted by time and value, with one value a moment: the one further up the ladder.
+
+    Two values at one time would make a rise and a fall of no duration, in an order nobody can tell.
+    """
+    ordered = list(points)
+    if ladder.sign < 0:
+        ordered.reverse()
+    return sorted(dict(ordered).items())
+
+
 def advance(
     ladder: Ladder, machine: Machine, points: Iterable[tuple[int, float]]
 ) -> tuple[Machine, list[Change]]:
-    """Feed readings (event time in µs, value), oldest first, and collect the changes of level.
+    """Feed readings (event time in µs, value), oldest first, one a moment; collect the changes of level.
 
     A step is reached by a value at or beyond it that held for `hold`, and left by a value that stayed
     more than `hysteresis` on the safe side of it for `clear_for`; both are proven by a reading, never by

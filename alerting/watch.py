@@ -44,6 +44,8 @@ class Watch:
 
     version: int = -1
     rules: list[Rule] = field(default_factory=list)
+    unusable: frozenset[str] = frozenset()
+    """Stored rules that no longer read; what they fire is left alone until somebody mends them."""
     metrics: dict[int, str] = field(default_factory=dict)
     devices: dict[int, _Device] = field(default_factory=dict)
     _known: dict[tuple[int, int, int], list[Watched]] = field(default_factory=dict)
@@ -65,8 +67,13 @@ class Watch:
             found = self._known[key] = self._look_up(*key)
         return found
 
+    def looks_at(self, rule_id: str, device_id: int, metric_id: int, channel: int) -> bool:
+        """Whether this rule is evaluated on this series, or nobody can tell."""
+        watched = self.of(device_id, metric_id, channel)
+        return rule_id in self.unusable or any(w.rule.id == rule_id for w in watched)
+
     def _look_up(self, device_id: int, metric_id: int, channel: int) -> list[Watched]:
-        device, metric = self.devices.get(device_id), self.metrics[metric_id]
+        device, metric = self.devices.get(device_id), self.metrics.get(metric_id)
         if device is None:
             return []
         watched = []
@@ -102,7 +109,7 @@ def _station_levels(rule: Rule, device: _Device) -> tuple[Any, ...]:
 
 async def read_watch(connection: psycopg.AsyncConnection[Any], version: int) -> Watch:
     """Everything at once; a stored rule that no longer reads is said and skipped."""
-    rules = []
+    rules, unusable = [], set()
     rows = await (
         await connection.execute("SELECT id, definition FROM rule WHERE enabled ORDER BY id")
     ).fetchall()
@@ -110,12 +117,14 @@ async def read_watch(connection: psycopg.AsyncConnection[Any], version: int) -> 
         try:
             rules.append(parse_rule(row["definition"]))
         except UsageError as error:
+            unusable.add(row["id"])
             _log.error("rule_unusable", rule=row["id"], problem=str(error))
     metrics = await (await connection.execute("SELECT id, key FROM metric")).fetchall()
     devices = await (await connection.execute(_DEVICES)).fetchall()
     return Watch(
         version,
         rules,
+        frozenset(unusable),
         {row["id"]: row["key"] for row in metrics},
         {
             row["id"]: _Device(

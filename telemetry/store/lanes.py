@@ -116,6 +116,14 @@ async def pending(connection: psycopg.AsyncConnection[Any], follower: str, limit
     ]
 
 
+async def cursor_of(connection: psycopg.AsyncConnection[Any], follower: str) -> dict[int, int]:
+    """The follower's seq of each lane: whoever holds the lock sees whether somebody else moved it on."""
+    cursor = await connection.execute(
+        "SELECT lane, seq FROM follower_cursor WHERE follower = %s", (follower,)
+    )
+    return {row["lane"]: row["seq"] for row in await cursor.fetchall()}
+
+
 async def advance(connection: psycopg.AsyncConnection[Any], follower: str, batches: list[Batch]) -> None:
     """Remember these batches as seen, in the transaction of what was made of them."""
     newest = {batch.lane: batch.seq for batch in batches}

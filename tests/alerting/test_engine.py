@@ -270,3 +270,180 @@ async def test_the_order_of_arrival_does_not_matter(river: River, engine: Engine
     assert len(expected) > 2
     firing = river.database.execute("SELECT count(*) AS n FROM alert WHERE state = 'firing'").fetchone()
     assert firing == {"n": int(expected[-1][2] > 0)}
+
+
+async def test_two_readings_at_one_time_count_as_the_higher(river: River, pool: Pool) -> None:
+    for ago in (30, 20, 10):
+        river.send((ago, 104.0), (ago, 105.0))
+        await drain(Engine(pool))
+    river.send((5, 104.0))
+    await drain(Engine(pool))
+    assert river.standing() == [(30, "opened", 1), (5, "resolved", 0)]
+
+
+async def test_evaluators_that_take_turns_agree(river: River, pool: Pool) -> None:
+    engines = Engine(pool), Engine(pool)
+    for number, level in enumerate([104, 104, 105, 106, 106, 104, 104]):
+        river.send((30 - number, level))
+        await drain(engines[number % 2])
+    assert river.standing() == [(28, "opened", 1), (27, "escalated", 2), (25, "resolved", 0)]
+    assert river.sent() == ["opened", "escalated", "resolved"]
+
+
+async def test_sparse_readings_still_hold(river: River, pool: Pool) -> None:
+    river.rule({**RULE, "for": "10m", "max_age": "1d"})
+    for ago in (120, 90, 60):
+        river.send((ago, 105.0))
+        await drain(Engine(pool))
+    assert river.standing() == [(90, "opened", 1)]
+
+
+async def test_a_late_reading_above_takes_nothing_back(river: River, engine: Engine) -> None:
+    river.rule({**RULE, "for": "10m"})
+    for ago in (55, 25):
+        river.send((ago, 105.0))
+        await drain(engine)
+    river.send((26, 105.0))
+    await drain(engine)
+    assert river.standing()[0][1:] == ("opened", 1)
+    assert [a[0] for a in river.alerts()] == ["firing"]
+
+
+async def test_a_flood_that_rose_during_an_outage_is_told(river: River, engine: Engine) -> None:
+    river.send((180, 104.0))
+    await drain(engine)
+    river.send((120, 106.0), (60, 106.0), (1, 106.0))
+    await drain(engine)
+    assert river.alerts() == [("firing", 2, 2, "BĐ2")]
+    assert river.sent() == ["opened"]
+
+
+async def test_a_lowered_level_counts_and_is_told(river: River, engine: Engine) -> None:
+    for point in [(3000, 105.0), (2990, 104.0), (2000, 104.2)]:
+        river.send(point)
+        await drain(engine)
+    river.database.execute("DELETE FROM message")
+    river.database.execute(
+        "UPDATE station SET thresholds = %s", (Jsonb({"water.level": [{**THRESHOLDS[0], "value": 104.1}]}),)
+    )
+    river.send((0, 104.2))
+    await drain(engine)
+    assert river.standing()[-1] == (0, "opened", 1)
+    assert river.sent() == ["opened"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE device SET status = 'retired'",
+        'UPDATE rule SET definition = definition || \'{"metric": "air.temperature"}\'',
+        'UPDATE rule SET definition = definition || \'{"where": {"stations": ["ta-lai"]}}\'',
+        "UPDATE station SET thresholds = '{}'",
+    ],
+    ids=["device retired", "other metric", "other station", "no levels"],
+)
+async def test_what_no_rule_looks_at_any_more_is_closed(river: River, engine: Engine, change: str) -> None:
+    river.send((5, 105.0))
+    await drain(engine)
+    river.database.execute(change)  # type: ignore[arg-type]
+    await drain(engine)
+    assert river.alerts() == [("closed", 0, 1, "BĐ1")]
+    assert river.sent() == ["opened", "closed"]
+
+
+async def test_a_rule_that_no_longer_reads_keeps_its_alerts(river: River, engine: Engine) -> None:
+    river.send((5, 105.0))
+    await drain(engine)
+    river.database.execute("UPDATE rule SET definition = definition - 'levels'")
+    await drain(engine)
+    assert [a[0] for a in river.alerts()] == ["firing"]
+
+
+async def test_late_readings_from_before_a_pause_do_not_reach_into_the_time_after(
+    river: River, engine: Engine
+) -> None:
+    river.send((30, 105.0))
+    await drain(engine)
+    river.rule({**RULE, "enabled": False})
+    river.database.execute("UPDATE rule SET enabled = false")
+    await drain(engine)
+    river.database.execute(
+        "UPDATE transition SET at = %s WHERE kind = 'closed'", (NOW - timedelta(minutes=15),)
+    )
+    river.database.execute("UPDATE rule SET enabled = true")
+    river.rule(RULE)
+    river.send((10, 105.0))
+    await drain(engine)
+    river.send((20, 105.0))
+    await drain(engine)
+    assert [a[0] for a in river.alerts()] == ["closed", "firing"]
+
+
+async def test_late_data_does_not_reopen_what_somebody_closed(river: River, engine: Engine) -> None:
+    river.send((9, 105.0))
+    await drain(engine)
+    river.database.execute("UPDATE alert SET state = 'closed'")
+    river.send((12, 105.0))
+    await drain(engine)
+    assert [a[0] for a in river.alerts()] == ["closed"]
+
+
+async def test_only_what_came_late_is_marked_late(river: River, engine: Engine) -> None:
+    river.send((30, 104.0))
+    await drain(engine)
+    river.send((31, 104.0), (0, 105.0))
+    await drain(engine)
+    row = river.database.execute("SELECT late FROM transition").fetchall()
+    assert row == [{"late": False}]
+
+
+async def test_a_series_that_cannot_be_evaluated_costs_only_itself(river: River, engine: Engine) -> None:
+    other = river.database.execute(
+        "INSERT INTO device (dev_eui, status, device_type, station_id)"
+        " VALUES ('0000000000000002', 'active', 't', %s) RETURNING id",
+        (river.station,),
+    ).fetchone()
+    assert other is not None
+    river.database.execute("ALTER TABLE alert ADD CONSTRAINT unlucky CHECK (device_id <> 1)")
+    river.send((5, 105.0))
+    river.device = other["id"]
+    river.send((5, 105.0))
+    await drain(engine)
+    assert len(river.alerts()) == 1
+    river.database.execute("ALTER TABLE alert DROP CONSTRAINT unlucky")
+    river.device = 1
+    river.send((4, 105.0))
+    await drain(engine)
+    assert len(river.alerts()) == 2, "found again in the store with its next reading"
+
+
+async def test_a_failed_step_is_done_again(
+    river: River, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    river.send((5, 105.0))
+    await drain(engine)
+    river.database.execute("DELETE FROM rule")
+
+    async def broken(*_: object, **__: object) -> None:
+        raise psycopg.OperationalError("server closed the connection")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("alerting.engine.outbox.publish", broken)
+        with pytest.raises(psycopg.OperationalError):
+            await engine.step()
+    assert [a[0] for a in river.alerts()] == ["firing"]
+    await drain(engine)
+    assert [a[0] for a in river.alerts()] == ["closed"]
+    assert river.sent() == ["opened", "closed"]
+
+
+async def test_a_disabled_endpoints_messages_are_kept(river: River, engine: Engine) -> None:
+    river.database.execute(
+        "INSERT INTO endpoint (name, url, secret, enabled) VALUES"
+        " ('on', 'https://a', '', true), ('off', 'https://b', '', false)"
+    )
+    river.send((5, 105.0))
+    await drain(engine)
+    rows = river.database.execute("SELECT state, last_error FROM delivery ORDER BY endpoint_id").fetchall()
+    assert [r["state"] for r in rows] == ["pending", "failed"]
+    assert rows[1]["last_error"] == "the endpoint is disabled"

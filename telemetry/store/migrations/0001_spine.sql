@@ -269,6 +269,7 @@ CREATE INDEX alert_updated ON alert (updated_at);
 CREATE INDEX alert_station ON alert (station_id, opened_at DESC);
 
 CREATE TABLE transition (                        -- append-only; a withdrawal is a row of its own
+    written    bigint GENERATED ALWAYS AS IDENTITY,
     alert_id   uuid NOT NULL REFERENCES alert,
     seq        integer NOT NULL,
     at         timestamptz NOT NULL,             -- event time
