@@ -243,14 +243,14 @@ async def test_two_evaluators_do_the_work_once(river: River, pool: Pool) -> None
     assert numbers["n"] == numbers["d"] > 10
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12))
 async def test_the_order_of_arrival_does_not_matter(river: River, engine: Engine, seed: int) -> None:
     rng = random.Random(seed)
     river.rule({**RULE, "for": rng.choice(["0s", "2m"]), "clear_for": rng.choice(["0s", "3m"])})
     level, points = 104.0, []
-    for ago in range(50, 0, -1):
-        level = min(max(level + rng.uniform(-0.7, 0.7), 103), 107)
-        points.append((ago, level))
+    for ago in range(100, 0, -1):
+        level += 0.3 * (104.8 - level) + rng.uniform(-1.5, 1.5)
+        points.append((ago / 2, level))
     river.send(*points)
     await drain(engine)
     expected = river.standing()
@@ -267,7 +267,7 @@ async def test_the_order_of_arrival_does_not_matter(river: River, engine: Engine
             await drain(engine)
     await drain(engine)
     assert river.standing() == expected
-    assert len(expected) > 2
+    assert expected
     firing = river.database.execute("SELECT count(*) AS n FROM alert WHERE state = 'firing'").fetchone()
     assert firing == {"n": int(expected[-1][2] > 0)}
 
