@@ -131,6 +131,53 @@ def test_installation_constants_are_read_line_by_line(page: Page) -> None:
     assert run(page, "devices.js", "return m.variableNames(a)", mapping) == ["zero_m"]
 
 
+def test_a_chart_marks_each_rise_at_its_own_level_unless_it_was_withdrawn(page: Page) -> None:
+    transitions = [
+        {"seq": 1, "at": "t1", "kind": "opened", "to_level": 1, "label": "BĐ1", "withdraws": None},
+        {"seq": 2, "at": "t2", "kind": "escalated", "to_level": 3, "label": "BĐ3", "withdraws": None},
+        {"seq": 3, "at": "t2", "kind": "withdrawn", "to_level": 1, "label": None, "withdraws": 2},
+        {"seq": 4, "at": "t3", "kind": "escalated", "to_level": 2, "label": "BĐ2", "withdraws": None},
+        {"seq": 5, "at": "t4", "kind": "resolved", "to_level": 0, "label": "BĐ2", "withdraws": None},
+    ]
+    assert run(page, "marks.js", "return m.rises(a)", transitions) == [
+        {"at": "t1", "level": 1, "label": "BĐ1"},
+        {"at": "t3", "level": 2, "label": "BĐ2"},
+    ]
+
+
+def test_devices_that_measure_the_same_are_told_apart(page: Page) -> None:
+    latest = [
+        {"dev_eui": "a1", "metric": "water.level", "channel": 0},
+        {"dev_eui": "a2", "metric": "water.level", "channel": 0},
+        {"dev_eui": "a1", "metric": "battery.voltage", "channel": 0},
+        {"dev_eui": "a1", "metric": "battery.voltage", "channel": 1},
+    ]
+    assert run(page, "names.js", "return [...m.sharedSeries(a)]", latest) == ["water.level|0"]
+    devices = [
+        {"dev_eui": "24e124136b501111", "name": "Radar"},
+        {"dev_eui": "24e124136b502222", "name": "Phao"},
+        {"dev_eui": "24e124136b503333", "name": "Phao"},
+        {"dev_eui": "24e124136b504444", "name": ""},
+    ]
+    assert run(page, "names.js", "return [...m.callNames(a).values()]", devices) == [
+        "Radar", "Phao …2222", "Phao …3333", "…4444",
+    ]  # fmt: skip
+
+
+def test_a_problem_is_told_once(page: Page) -> None:
+    body = """
+        const { lang } = await import("/static/i18n.js");
+        lang.value = "en";
+        const text = new m.Problem(...a).text;
+        lang.value = "vi";
+        return text;
+    """
+    refused = [422, {"detail": "new: too short", "errors": [{"field": "new", "problem": "too short"}]}]
+    assert run(page, "api.js", body, refused) == "Not valid · new: too short"
+    assert run(page, "api.js", body, [409, {"detail": "It has ended."}]).endswith(" · It has ended.")
+    assert run(page, "api.js", body, [404, {"detail": "There is no alert."}]) == "Not found"
+
+
 def test_the_login_page_speaks_both_languages(page: Page) -> None:
     switch = page.get_by_test_id("lang-switch")
     switch.get_by_text("EN").click()

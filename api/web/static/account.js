@@ -4,6 +4,8 @@ import { lang, t } from "./i18n.js";
 import { goToLogin, request } from "./api.js";
 import { session } from "./store.js";
 
+const LEAST_PASSWORD = 10;
+const MOST_PASSWORD = 1024;
 const LANGUAGES = { vi: "Tiếng Việt", en: "English" };
 
 async function _logOut() {
@@ -19,10 +21,21 @@ export const LanguageSwitch = () => html`
         onClick=${() => { lang.value = code; }}>${code.toUpperCase()}</button>`)}
   </div>`;
 
-function Field({ name, label, autocomplete }) {
+function Field({ name, label, autocomplete, least, hint }) {
   return html`<label>${label}
-    <input type="password" name=${name} required autocomplete=${autocomplete} /></label>`;
+    <input type="password" name=${name} required minlength=${least} maxlength=${MOST_PASSWORD} autocomplete=${autocomplete} />
+    ${hint && html`<small class="muted">${hint}</small>`}</label>`;
 }
+
+/** What is wrong with the filled form as far as the page can tell, "" for nothing. */
+function _fault({ old, new: wanted, again }) {
+  if ([...wanted].length < LEAST_PASSWORD) return t("password.short", { n: LEAST_PASSWORD });
+  if (wanted === old) return t("password.same");
+  return wanted === again ? "" : t("password.differ");
+}
+
+const _refusal = (problem) =>
+  (problem.status === 422 && problem.errors.some((error) => error.field === "old") ? t("password.wrong_old") : problem.text);
 
 /** Asks for the old password and twice for the new one; `onDone` after the server took it. */
 export function PasswordForm({ onDone, onCancel }) {
@@ -31,23 +44,24 @@ export function PasswordForm({ onDone, onCancel }) {
   async function send(event) {
     event.preventDefault();
     const form = Object.fromEntries(new FormData(event.currentTarget));
-    problem.value = form.new === form.again ? "" : t("password.differ");
+    problem.value = _fault(form);
     if (problem.value) return;
     busy.value = true;
     try {
       await request("POST", "/password", { old: form.old, new: form.new }, { stay: true });
       onDone();
     } catch (error) {
-      problem.value = error.text;
+      problem.value = _refusal(error);
     }
     busy.value = false;
   }
   return html`
-    <form class="password-form" onSubmit=${send} data-testid="password-form">
+    <form class="password-form" onSubmit=${send} noValidate data-testid="password-form">
       <input type="text" name="username" autocomplete="username" value=${session.value?.login} hidden readonly />
       <${Field} name="old" label=${t("password.old")} autocomplete="current-password" />
-      <${Field} name="new" label=${t("password.new")} autocomplete="new-password" />
-      <${Field} name="again" label=${t("password.again")} autocomplete="new-password" />
+      <${Field} name="new" label=${t("password.new")} autocomplete="new-password"
+        least=${LEAST_PASSWORD} hint=${t("password.rule", { n: LEAST_PASSWORD })} />
+      <${Field} name="again" label=${t("password.again")} autocomplete="new-password" least=${LEAST_PASSWORD} />
       ${problem.value && html`<p class="problem" role="alert">${problem.value}</p>`}
       <p class="buttons">
         <button type="submit" class="primary" disabled=${busy.value}>${t("password.send")}</button>

@@ -9,6 +9,10 @@ import { can, firingAlerts, loadMoreAlerts, moreAlerts, now, sortedAlerts, stati
 const _state = (alert) => (alert.state === "firing" && alert.acked_at ? "acked" : alert.state);
 const _stationOf = (alert) => stations.value.find((one) => one.code === alert.station?.code) ?? alert.station;
 
+/** An alert carries the label of its present level; that of its peak is the station's. */
+const _peakLabel = (alert) =>
+  _stationOf(alert)?.thresholds?.[alert.metric]?.find((one) => one.level === alert.peak_level)?.label;
+
 function _lasted(alert) {
   const end = alert.ended_at ? Date.parse(alert.ended_at) : now.value;
   return duration(end - Date.parse(alert.opened_at));
@@ -102,8 +106,8 @@ export function AlertRow({ alert }) {
         <h3><${Where} alert=${alert} /> <span class="rule-name">${named(alert.rule.name, alert.rule.id)}</span></h3>
         <p>
           <span class="figure">${metricName(alert.metric, alert.channel)} ${valueText(alert)}</span>
-          ${alert.peak_level > alert.level && alert.state === "firing"
-            && html`<span class="muted">${t("alert.peak", { level: levelText(alert.peak_level) })}</span>`}
+          <span class="muted"> ${t("alert.value_when")}${alert.peak_level > alert.level && alert.state === "firing"
+            && ` · ${t("alert.peak", { level: levelText(alert.peak_level, _peakLabel(alert)) })}`}</span>
         </p>
         <p class="muted">
           ${t("alert.opened", { time: dateTime(alert.opened_at) })} · ${t("alert.lasted", { duration: _lasted(alert) })}

@@ -3,6 +3,8 @@ import { known, t } from "./i18n.js";
 
 const BASE = "/api/v1";
 const PAGE = 1000;
+// What the page says of these is all there is to say.
+const SELF_EXPLAINING = [401, 404, 429, 503];
 
 /** A problem-details answer (RFC 9457), or a request that never got one (`status` 0). */
 export class Problem extends Error {
@@ -14,12 +16,13 @@ export class Problem extends Error {
     this.errors = Array.isArray(body.errors) ? body.errors : [];
   }
 
-  /** One sentence for the reader, the server's own detail included. */
+  /** One sentence for the reader; the server's own words where they add something, and only once. */
   get text() {
     const key = `error.${this.status}`;
     const lead = t(known(key) ? key : "error.other", { status: this.status, seconds: this.retryAfter ?? "?" });
-    const fields = this.errors.map((error) => `${error.field}: ${error.problem}`);
-    return [lead, this.message, ...fields].filter(Boolean).join(" · ");
+    if (SELF_EXPLAINING.includes(this.status)) return lead;
+    const fields = this.errors.map((error) => `${error.field}: ${error.problem}`); // the detail repeats them
+    return [lead, ...(fields.length ? fields : [this.message])].filter(Boolean).join(" · ");
   }
 }
 

@@ -9,8 +9,8 @@ import { LevelBadge } from "./levels.js";
 import { connect } from "./live.js";
 import { StationView } from "./station.js";
 import { Overview } from "./stations.js";
-import { anySimulated, can, connection, failure, firingAlerts, loadSession, resync, route, session, worstStation }
-  from "./store.js";
+import { anySimulated, can, connection, failure, loadSession, resync, route, session, stations,
+  unseenAlerts, worstStation } from "./store.js";
 
 const VIEWS = {
   overview: () => html`<${Overview} />`,
@@ -20,6 +20,13 @@ const VIEWS = {
 };
 
 const _view = () => (route.value.view in VIEWS ? route.value.view : "overview");
+
+function _title() {
+  if (session.value?.must_change) return t("password.must_title");
+  if (_view() !== "stations") return t(`nav.${_view()}`);
+  const { argument } = route.value;
+  return stationName(stations.value.find((one) => one.code === argument)) || argument;
+}
 
 function NavLink({ view, children }) {
   const here = _view() === view || (view === "overview" && _view() === "stations");
@@ -40,13 +47,13 @@ const Connection = () => html`
     <i aria-hidden="true"></i>${t(`connection.${connection.value}`)}</span>`;
 
 function Header() {
-  const firing = firingAlerts.value.length;
+  const unseen = unseenAlerts.value.length;
   return html`
     <header class="top">
       <a class="brand" href="#/"><strong>Quantrac</strong><span>Quan trắc</span></a>
       <nav aria-label=${t("nav")}>
         <${NavLink} view="overview">${t("nav.overview")}<//>
-        <${NavLink} view="alerts">${t("nav.alerts")}${firing > 0 && html` <b class="count" aria-label=${t("alerts.firing", { n: firing })}>${firing}</b>`}<//>
+        <${NavLink} view="alerts">${t("nav.alerts")}${unseen > 0 && html` <b class="count" aria-label=${t("alerts.unseen", { n: unseen })}>${unseen}</b>`}<//>
         ${can("engineer") && html`<${NavLink} view="devices">${t("nav.devices")}<//>`}
       </nav>
       <div class="top-state"><${Worst} /><${Connection} /></div>
@@ -94,7 +101,10 @@ async function _begin() {
 
 window.addEventListener("hashchange", _toTop);
 whenPasswordMustChange(() => { session.value = { ...session.value, must_change: true }; });
-effect(() => { document.title = `${firingAlerts.value.length ? `(${firingAlerts.value.length}) ` : ""}Quantrac · Quan trắc`; });
+effect(() => {
+  const unseen = unseenAlerts.value.length;
+  document.title = `${unseen ? `(${unseen}) ` : ""}${_title()} · Quantrac`;
+});
 
 function _boot() {
   _begin().then(

@@ -9,6 +9,7 @@ const DAY_S = 86_400;
 const LINE_COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4"];
 const PADDING = 0.08;
 const ALERT_LABEL_PX = 70;
+const LABEL_STEP_PX = 15;
 
 const _css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const _font = () => `12px ${getComputedStyle(document.body).fontFamily}`;
@@ -55,27 +56,29 @@ function _drawThresholds(chart, thresholds, digits) {
   }
 }
 
-function _drawAlerts(chart, alerts) {
+/** A higher level's label stands higher, so that rises in quick succession stay legible. */
+function _drawRises(chart, marks) {
   const { ctx: context, bbox } = chart;
-  for (const alert of alerts) {
-    const x = Math.round(chart.valToPos(Date.parse(alert.opened_at) / 1000, "x", true));
+  for (const mark of marks) {
+    const x = Math.round(chart.valToPos(Date.parse(mark.at) / 1000, "x", true));
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
-    const colour = _css(`--line-level-${Math.min(alert.peak_level, 5)}`);
+    const colour = _css(`--line-level-${Math.min(mark.level, 5)}`);
     _rule(context, [x, bbox.top], [x, bbox.top + bbox.height], colour, [2, 3]);
     context.fillStyle = colour;
     const isNearRight = x > bbox.left + bbox.width - ALERT_LABEL_PX * devicePixelRatio;
     context.textAlign = isNearRight ? "right" : "left";
-    context.fillText(`▲ ${alert.label}`, isNearRight ? x - 5 : x + 5, bbox.top + bbox.height - 8 * devicePixelRatio);
+    const y = bbox.top + bbox.height - (8 + (mark.level - 1) * LABEL_STEP_PX) * devicePixelRatio;
+    context.fillText(`▲ ${mark.label}`, isNearRight ? x - 5 : x + 5, y);
   }
 }
 
-function _drawMarks(chart, { thresholds, alerts, metric }) {
+function _drawMarks(chart, { thresholds, marks, metric }) {
   const { ctx: context } = chart;
   context.save();
   context.lineWidth = 1.5 * devicePixelRatio;
   context.font = _font().replace("12px", `${12 * devicePixelRatio}px`);
   _drawThresholds(chart, thresholds, metric?.precision ?? 2);
-  _drawAlerts(chart, alerts);
+  _drawRises(chart, marks);
   context.restore();
 }
 
@@ -114,25 +117,27 @@ function _options(live, keys, width) {
   };
 }
 
-function _readout(chart, { metric, ucum }) {
+function _readout(chart, { metric, ucum, lines }) {
   const index = chart.cursor.idx;
   const values = index === null || index === undefined ? [] : chart.data.slice(1).map((column) => column[index]);
-  const value = values.find((one) => Number.isFinite(one));
-  if (value === undefined) return "";
-  return `${dateTime(chart.data[0][index] * 1000)}  ${measured(value, metric)} ${unit(ucum)}`;
+  const found = values.findIndex((one) => Number.isFinite(one));
+  if (found < 0) return "";
+  const line = lines.length > 1 && found < lines.length ? `  ${lines[found]}` : ""; // the last column is the doubtful
+  return `${dateTime(chart.data[0][index] * 1000)}${line}  ${measured(values[found], metric)} ${unit(ucum)}`;
 }
 
 /**
  * Draws `table` (`{keys, data}` of series.js) over the last `span` seconds. `metric` is the catalogue's entry,
- * `thresholds` and `alerts` as the interface gives them, `time` the right edge in ms.
+ * `thresholds` as the interface gives them, `marks` those of marks.js, `lines` a name for each of the table's keys,
+ * `time` the right edge in ms.
  */
-export function Chart({ table, span, time, metric, thresholds, alerts, theme }) {
+export function Chart({ table, lines, span, time, metric, thresholds, marks, theme }) {
   const box = useRef(null);
   const readout = useRef(null);
   const chart = useRef(null);
   const live = useRef({});
   live.current = {
-    metric, thresholds, alerts, ucum: metric?.unit,
+    metric, thresholds, marks, lines, ucum: metric?.unit,
     window: () => [time / 1000 - span, time / 1000],
     onCursor: (text) => { readout.current.textContent = text; },
   };
@@ -145,11 +150,13 @@ export function Chart({ table, span, time, metric, thresholds, alerts, theme }) 
     resized.observe(element);
     return () => { resized.disconnect(); drawn.destroy(); };
   }, [shape, theme, lang.value]);
-  useEffect(() => chart.current.setData(table.data), [table, time, thresholds, alerts, span]);
+  useEffect(() => chart.current.setData(table.data), [table, time, thresholds, JSON.stringify(marks), span]);
   return html`
     <figure class="chart">
       <div class="chart-box" ref=${box} role="img" aria-label=${t("chart.label", { metric: metricName(metric?.key) })}></div>
       <figcaption>
+        ${lines.length > 1 && html`<ul class="chart-lines">${lines.map((name, index) => html`
+          <li><i class=${`line-key line-key-${index % LINE_COLOURS.length + 1}`} aria-hidden="true"></i>${name}</li>`)}</ul>`}
         <span>${t("chart.zone")} · <span class="doubtful-key" aria-hidden="true"></span> ${t("chart.doubtful")}</span>
         <output class="chart-readout" ref=${readout}></output>
       </figcaption>

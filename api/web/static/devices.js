@@ -26,8 +26,10 @@ export function variableNames(mapping) {
   return [...new Set([...own, ...Object.values(mapping).flatMap(variableNames)])];
 }
 
-const _originText = (device) =>
-  Object.values(device.origin ?? {}).filter((value) => typeof value === "string" && value).join(" · ");
+/** All that a device is called, each name once: ours is often the network server's. */
+const _knownAs = (device) =>
+  [...new Set([device.name, ...Object.values(device.origin ?? {})])]
+    .filter((value) => typeof value === "string" && value).join(" · ");
 
 async function _decoded(devEui, jobId, onState) {
   for (let poll = 0; poll < POLLS; poll += 1) {
@@ -86,7 +88,7 @@ function DeviceRow({ device, types, onAdopted }) {
     <li class="card device-row" data-testid=${`device-row-${device.dev_eui}`}>
       <div class="card-head">
         <div><h2><code>${device.dev_eui}</code></h2>
-          <p class="muted">${[device.name, _originText(device)].filter(Boolean).join(" · ")}</p>
+          <p class="muted">${_knownAs(device)}</p>
           <p class="muted">${t("station.seen", { ago: ago(device.seen_at, now.value) })}</p></div>
         <button type="button" class=${open.value ? "" : "primary"} aria-expanded=${open.value}
           onClick=${() => { open.value = !open.value; }}>${t(open.value ? "cancel" : "adopt")}</button>

@@ -1,5 +1,5 @@
 // The login page.
-import { html, render, useSignal } from "./lib.js";
+import { effect, html, render, useSignal } from "./lib.js";
 import { t } from "./i18n.js";
 import { request } from "./api.js";
 import { LanguageSwitch } from "./account.js";
@@ -45,4 +45,5 @@ function Login() {
     </div></main>`;
 }
 
+effect(() => { document.title = `${t("login.send")} · Quantrac`; });
 render(html`<${Login} />`, document.getElementById("app"));

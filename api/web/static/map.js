@@ -11,6 +11,7 @@ const BOUNDS = [[4.5, 98.5], [25.5, 119.5]];
 const CLOSEST_FIT = 10;
 // Room for the pins, which stand above their places, and for the buttons.
 const FIT = { paddingTopLeft: [60, 90], paddingBottomRight: [70, 50] };
+const LEAST_ROOM = 320; // pixels between legend and inset
 const LABEL_ZOOM = 8;
 
 function Pin({ station }) {
@@ -58,9 +59,34 @@ function _stationBounds() {
   return L.latLngBounds(stations.value.map((station) => [station.latitude, station.longitude]));
 }
 
-function _fitStations(map) {
-  if (stations.value.length) map.fitBounds(_stationBounds(), { ...FIT, maxZoom: CLOSEST_FIT });
-  else map.fitBounds(COUNTRY);
+function _overlap(a, b) {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+}
+
+/** Whether one of the `covers` (legend, inset) lies over a pin. */
+function _isCovered(map, covers) {
+  const pins = [...map.getContainer().querySelectorAll(".pin, .pin-name")].map((pin) => pin.getBoundingClientRect());
+  return covers.some((cover) => pins.some((pin) => _overlap(pin, cover.getBoundingClientRect())));
+}
+
+/** Shows every station clear of `legend` and `inset`; closes the legend where there is no room for both. */
+function _fitStations(map, { legend, inset }) {
+  if (!stations.value.length) {
+    map.fitBounds(COUNTRY);
+    return;
+  }
+  // Without animation the pins stand at once where the covers have to be compared with them.
+  const fit = (padding) => map.fitBounds(_stationBounds(), { ...padding, maxZoom: CLOSEST_FIT, animate: false });
+  fit(FIT);
+  if (!_isCovered(map, [legend, inset])) return;
+  const { paddingTopLeft: [left, top], paddingBottomRight: [right, bottom] } = FIT;
+  const sides = left + legend.offsetWidth + right + inset.offsetWidth;
+  if (map.getSize().x - sides > LEAST_ROOM) {
+    fit({ paddingTopLeft: [left + legend.offsetWidth, top], paddingBottomRight: [right + inset.offsetWidth, bottom] });
+  }
+  if (!_isCovered(map, [legend])) return;
+  legend.open = false;
+  fit({ paddingTopLeft: [left, top], paddingBottomRight: [right, bottom + legend.offsetHeight] });
 }
 
 /** The whole country in a corner, so that the place of the large map is always seen. */
@@ -91,37 +117,39 @@ function _drawBase(map, small) {
   return () => { stopped = true; stop(); };
 }
 
-function _start(element, insetElement) {
+function _start(element, covers) {
   const map = L.map(element, {
     zoomControl: false, attributionControl: false, maxBounds: BOUNDS, maxBoundsViscosity: 0.8,
     minZoom: 5, maxZoom: 13, zoomSnap: 0.5,
   });
-  _fitStations(map);
-  const small = _inset(insetElement, map);
+  map.fitBounds(COUNTRY);
+  const small = _inset(covers.inset, map);
   const showLabels = () => element.classList.toggle("labels-far", map.getZoom() < LABEL_ZOOM);
   map.on("zoomend", showLabels);
   showLabels();
 
   const pins = new Map();
-  let fitted = stations.value.length > 0;
+  let fitting = 0;
   const stopPins = effect(() => {
     _updatePins(map, pins);
-    if (!fitted && stations.value.length) {
-      fitted = true;
-      _fitStations(map);
-    }
+    if (!stations.value.length) return;
+    // After the banner, which comes with the first stations, has taken its room from the map.
+    fitting ||= setTimeout(() => {
+      map.invalidateSize({ pan: false });
+      _fitStations(map, covers);
+    });
   });
   const stopBase = _drawBase(map, small);
   const resized = new ResizeObserver(() => map.invalidateSize({ pan: false }));
   resized.observe(element);
-  return { map, stop: () => { stopPins(); stopBase(); resized.disconnect(); small.remove(); map.remove(); } };
+  return { map, stop: () => { stopPins(); clearTimeout(fitting); stopBase(); resized.disconnect(); small.remove(); map.remove(); } };
 }
 
 const LEGEND_LEVELS = [0, 1, 2, 3, 4];
 const LEGEND_HEALTH = ["ok", "late", "no_data"];
 
-const Legend = () => html`
-  <details class="legend" open=${window.innerWidth > 900}>
+const Legend = ({ element }) => html`
+  <details class="legend" ref=${element} open=${window.innerWidth > 900}>
     <summary>${t("legend")}</summary>
     <ul>
       ${LEGEND_LEVELS.map((level) => html`
@@ -137,9 +165,11 @@ const Legend = () => html`
 export function StationMap() {
   const element = useRef(null);
   const inset = useRef(null);
+  const legend = useRef(null);
+  const covers = () => ({ legend: legend.current, inset: inset.current });
   const started = useRef(null);
   useEffect(() => {
-    started.current = _start(element.current, inset.current);
+    started.current = _start(element.current, covers());
     return () => started.current.stop();
   }, []);
   const act = (change) => () => change(started.current.map);
@@ -149,11 +179,11 @@ export function StationMap() {
       <div class="map-tools" role="group" aria-label=${t("map.tools")}>
         <button type="button" aria-label=${t("map.zoom_in")} onClick=${act((map) => map.zoomIn())}>+</button>
         <button type="button" aria-label=${t("map.zoom_out")} onClick=${act((map) => map.zoomOut())}>−</button>
-        <button type="button" onClick=${act(_fitStations)}>${t("map.stations")}</button>
+        <button type="button" onClick=${act((map) => _fitStations(map, covers()))}>${t("map.stations")}</button>
         <button type="button" onClick=${act((map) => map.fitBounds(COUNTRY))}>${t("map.country")}</button>
       </div>
       <div class="map-inset" ref=${inset} aria-hidden="true"></div>
-      <${Legend} />
+      <${Legend} element=${legend} />
       <p class="map-source">${t("map.source")}</p>
     </section>`;
 }

@@ -1,11 +1,14 @@
 // One station: its chart, latest values, thresholds and alerts.
 import { html, useEffect, useSignal } from "./lib.js";
 import { stationName, t } from "./i18n.js";
+import { get, withQuery } from "./api.js";
 import { ago, dateTime, measured, number, unit } from "./format.js";
 import { AlertRow } from "./alerts.js";
 import { Chart } from "./chart.js";
 import { byImportance, certaintyText, HealthMark, LevelBadge, metricName, qualityText, SimulatedMark, StateBadge, thresholdText }
   from "./levels.js";
+import { useMarks } from "./marks.js";
+import { seriesOf, sharedSeries, useDeviceNames } from "./names.js";
 import { useReadings } from "./readings.js";
 import { metrics, now, sortedAlerts, stations } from "./store.js";
 import { theme } from "./theme.js";
@@ -13,17 +16,34 @@ import { theme } from "./theme.js";
 const HOUR_S = 3600;
 const SPANS = { "1h": HOUR_S, "6h": 6 * HOUR_S, "24h": 24 * HOUR_S, "7d": 7 * 24 * HOUR_S };
 const ALERTS_SHOWN = 5;
+const DENSE = 60; // readings in an hour: more of them are best seen an hour at a time
 
-function Spans({ chosen }) {
+function Spans({ span: chosen, onChoose }) {
   return html`
     <div class="segments" role="group" aria-label=${t("chart.span")}>
       ${Object.keys(SPANS).map((span) => html`
-        <button type="button" aria-pressed=${chosen.value === span} onClick=${() => { chosen.value = span; }}>
+        <button type="button" aria-pressed=${chosen === span} onClick=${() => onChoose(span)}>
           ${t(`span.${span}`)}</button>`)}
     </div>`;
 }
 
-function Values({ station, chosen, onChoose }) {
+/** The period a chart starts with: "1h" where data are dense or simulated, else "24h"; null until that is known. */
+function useUsualSpan(station, metric) {
+  const usual = useSignal({});
+  const key = `${station?.code}|${metric}`;
+  useEffect(() => {
+    if (!metric || station.simulated) return;
+    const settle = (span) => { usual.value = { key, span }; };
+    const from = new Date(Date.now() - HOUR_S * 1000).toISOString();
+    get(withQuery("/readings", { station: station.code, metric, from, limit: DENSE + 1 })).then(
+      ({ items }) => settle(items.length > DENSE ? "1h" : "24h"), () => settle("24h"));
+  }, [key, station?.simulated]);
+  if (station?.simulated) return "1h";
+  return usual.value.key === key ? usual.value.span : null;
+}
+
+function Values({ station, nameOf, chosen, onChoose }) {
+  const shared = sharedSeries(station.latest);
   return html`
     <table class="values">
       <thead><tr>
@@ -35,6 +55,7 @@ function Values({ station, chosen, onChoose }) {
           <tr key=${`${reading.dev_eui}${reading.metric}${reading.channel}`} class=${reading.metric === chosen ? "chosen" : ""}>
             <td><button type="button" class="link" data-testid=${`metric-${reading.metric}`} aria-pressed=${reading.metric === chosen}
               onClick=${() => onChoose(reading.metric)}>${metricName(reading.metric, reading.channel)}</button>
+              ${shared.has(seriesOf(reading)) && html`<small class="muted device-name">${nameOf(reading.dev_eui)}</small>`}
               <small class=${`quality narrow quality-${reading.quality}`}>${qualityText(reading.quality)}</small></td>
             <td class="right"><span class="figure">${measured(reading.value, metrics.value[reading.metric])}</span>
               <span class="unit"> ${unit(reading.unit)}</span></td>
@@ -61,15 +82,22 @@ function Thresholds({ thresholds, metric }) {
     </section>`;
 }
 
-function Plot({ station, metricKey, span }) {
+/** A name for a line (`dev_eui|channel`) of the chart. */
+function _lineName(key, nameOf) {
+  const [eui, channel] = key.split("|");
+  return channel === "0" ? nameOf(eui) : `${nameOf(eui)} (${t("channel", { n: channel })})`;
+}
+
+function Plot({ station, nameOf, metricKey, span }) {
   const { table, state } = useReadings(station.code, metricKey, SPANS[span]);
   const metric = metrics.value[metricKey];
   const alerts = sortedAlerts.value.filter((one) => one.station?.code === station.code && one.metric === metricKey);
+  const marks = useMarks(alerts, SPANS[span]);
   const empty = state.value === "ready" && table.value.data[0].length === 0;
   return html`
     <div class="plot" aria-busy=${state.value === "loading"}>
-      <${Chart} table=${table.value} span=${SPANS[span]} time=${now.value} metric=${metric}
-        thresholds=${station.thresholds?.[metricKey] ?? []} alerts=${alerts} theme=${theme.value} />
+      <${Chart} table=${table.value} lines=${table.value.keys.map((key) => _lineName(key, nameOf))} span=${SPANS[span]} time=${now.value} metric=${metric}
+        thresholds=${station.thresholds?.[metricKey] ?? []} marks=${marks} theme=${theme.value} />
       ${empty && html`<p class="plot-note">${t("chart.empty")}</p>`}
       ${state.value === "loading" && html`<p class="plot-note">${t("loading")}</p>`}
       ${state.value === "partial" && html`<p class="note">${t("chart.partial")}</p>`}
@@ -99,10 +127,13 @@ function Head({ station }) {
 export function StationView({ code }) {
   const station = stations.value.find((one) => one.code === code);
   const picked = useSignal(null);
-  const span = useSignal("24h");
-  useEffect(() => { picked.value = null; }, [code]);
+  const chosenSpan = useSignal(null);
+  useEffect(() => { picked.value = null; chosenSpan.value = null; }, [code]);
+  const metricKey = picked.value ?? (station && byImportance(station)[0]?.metric);
+  const usualSpan = useUsualSpan(station, metricKey);
+  const span = chosenSpan.value ?? usualSpan;
+  const nameOf = useDeviceNames(station);
   if (!station) return html`<p class="empty">${t("station.unknown", { code })} <a href="#/">${t("nav.overview")}</a></p>`;
-  const metricKey = picked.value ?? byImportance(station)[0]?.metric;
   const alerts = sortedAlerts.value.filter((one) => one.station?.code === code).slice(0, ALERTS_SHOWN);
   return html`
     <div class="station-page">
@@ -110,13 +141,13 @@ export function StationView({ code }) {
       <div class="columns">
         <section class="card wide">
           <div class="card-head"><h2>${metricName(metricKey)} ${metricKey && html`<small class="muted">(${unit(metrics.value[metricKey]?.unit)})</small>`}</h2>
-            <${Spans} chosen=${span} /></div>
-          ${metricKey
-            ? html`<${Plot} key=${`${code}|${metricKey}|${span.value}`} station=${station} metricKey=${metricKey} span=${span.value} />`
-            : html`<p class="empty">${t("station.no_values")}</p>`}
+            <${Spans} span=${span} onChoose=${(one) => { chosenSpan.value = one; }} /></div>
+          ${!metricKey && html`<p class="empty">${t("station.no_values")}</p>`}
+          ${metricKey && span && html`
+            <${Plot} key=${`${code}|${metricKey}|${span}`} station=${station} nameOf=${nameOf} metricKey=${metricKey} span=${span} />`}
         </section>
         <section class="card"><h2>${t("station.latest")}</h2>
-          <${Values} station=${station} chosen=${metricKey} onChoose=${(key) => { picked.value = key; }} /></section>
+          <${Values} station=${station} nameOf=${nameOf} chosen=${metricKey} onChoose=${(key) => { picked.value = key; }} /></section>
         ${metricKey && html`<${Thresholds} thresholds=${station.thresholds?.[metricKey] ?? []} metric=${metrics.value[metricKey] ?? {}} />`}
         <section class="card wide"><h2>${t("station.alerts")}</h2>
           ${alerts.length

@@ -36,6 +36,7 @@ export const worstStation = computed(() =>
 export const sortedAlerts = computed(() =>
   [...alerts.value.values()].sort((a, b) => (a.opened_at < b.opened_at ? 1 : -1)));
 export const firingAlerts = computed(() => sortedAlerts.value.filter((alert) => alert.state === "firing"));
+export const unseenAlerts = computed(() => firingAlerts.value.filter((alert) => !alert.acked_at));
 
 const _series = (reading) => `${reading.dev_eui}|${reading.metric}|${reading.channel}`;
 
