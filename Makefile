@@ -1,13 +1,16 @@
 # Two commands: `make up` runs Quantrac with its demonstration, `make test` tests everything.
+# `make dev` installs what developers need (pytest, ruff, mypy) into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .data
 
-.PHONY: up test check lock clean
+.PHONY: up dev test check lock clean
 
 up: $(VENV)/installed
 	$(BIN)/quantrac up --demo --data $(DATA)
+
+dev: $(VENV)/installed-dev
 
 test: $(VENV)/installed-dev
 	deploy/test-requirements.sh

@@ -104,7 +104,8 @@ def read_rules(text: str, known_metrics: Collection[str] = CATALOGUE) -> list[Ru
         try:
             rules.append(parse_rule(definition, known_metrics))
         except UsageError as error:
-            faults += [f"rules[{index}].{line}" for line in str(error).splitlines()]
+            join = "." if isinstance(definition, Mapping) else ": "
+            faults += [f"rules[{index}]{join}{line}" for line in str(error).splitlines()]
     seen: set[str] = set()
     for index, rule in enumerate(rules):
         if rule.id in seen:

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
+from alerting.rules import ladder_of
 from telemetry.catalogue import CATALOGUE
+from telemetry.errors import UsageError
 
 from .database import Connection
 from .fields import LongText, Name, Text
@@ -43,12 +45,27 @@ class Threshold(BaseModel):
     certainty: Text = ""
 
 
-def _check_thresholds(thresholds: dict[str, list[Threshold]]) -> dict[str, list[Threshold]]:
-    for metric, levels in thresholds.items():
+def _check_ladder(thresholds: list[Threshold]) -> list[Threshold]:
+    # Rising or falling: which of them counts is for the rules to say.
+    levels = [threshold.model_dump() for threshold in thresholds]
+    faults: list[str] = []
+    for direction in ("above", "below"):
+        try:
+            ladder_of(levels, direction)
+        except UsageError as error:
+            faults.append("; ".join(line.removeprefix(": ") for line in str(error).splitlines()))
+        else:
+            return thresholds
+    raise ValueError(" or ".join(dict.fromkeys(faults)))
+
+
+Ladder = Annotated[list[Threshold], AfterValidator(_check_ladder)]
+
+
+def _check_metrics(thresholds: dict[str, list[Threshold]]) -> dict[str, list[Threshold]]:
+    for metric in thresholds:
         if metric not in CATALOGUE:
             raise ValueError(f"unknown metric {metric[:60]!r}")
-        if len({threshold.level for threshold in levels}) < len(levels):
-            raise ValueError(f"{metric}: a level is given twice")
     return thresholds
 
 
@@ -65,7 +82,7 @@ class StationBody(BaseModel):
     admin_unit: Text = ""
     latitude: Annotated[FiniteFloat, Field(ge=-90, le=90)]
     longitude: Annotated[FiniteFloat, Field(ge=-180, le=180)]
-    thresholds: Annotated[dict[str, list[Threshold]], AfterValidator(_check_thresholds)] = {}
+    thresholds: Annotated[dict[str, Ladder], AfterValidator(_check_metrics)] = {}
     source: LongText = ""
     certainty: Text = ""
     public: bool = False

@@ -141,6 +141,20 @@ def builtin_device_types() -> Mapping[str, DeviceType]:
     return types
 
 
+def check_variables(
+    mapping: DeviceType | Iterable[Mapping[str, Any]], variables: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """Which names of a device's `variables` its type does not ask for, and which it asks for in vain.
+
+    `mapping` is a device type, or its list of entries as files and the store have them. Both lists are
+    sorted. An unknown name is most likely a misspelt one: its entry would be skipped in silence.
+    """
+    entries = [entry.to_dict() for entry in mapping.mapping] if isinstance(mapping, DeviceType) else mapping
+    offsets = (entry.get("offset") for entry in entries)
+    asked = {str(offset["variable"]) for offset in offsets if isinstance(offset, Mapping)}
+    return sorted(set(variables) - asked), sorted(asked - set(variables))
+
+
 class _Check:
     """Collects faults, so that one run shows all of them; each check returns a usable value anyway."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from alerting.rules import Rule
+from decoders.device_types import check_variables
 from simulators.publish import Publisher
 from simulators.scenario import Registrations, Scenario
 from simulators.traffic import history
@@ -22,7 +23,8 @@ def register(url: str, registrations: Registrations, rules: Iterable[Rule]) -> N
         for station in registrations.stations:
             save_station(cursor, asdict(station))
         for device in registrations.devices:
-            ask_for_decoding(cursor, save_device(cursor, asdict(device)), "demo")
+            saved = save_device(cursor, asdict(device), check_variables)
+            ask_for_decoding(cursor, saved.id, "demo")
         for rule in rules:
             save_rule(cursor, rule.to_dict(), "demo")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,10 +17,12 @@ from alerting.rules import ladder_of
 from telemetry.catalogue import CATALOGUE
 from telemetry.errors import UsageError
 
-Row = dict[str, Any]
+from .tables import Place, Row, read_csv, read_geojson
+
 _STATION_TEXTS = ("name_en", "kind", "river", "basin", "admin_unit", "source", "certainty")
 _STATION_COLUMNS = ("code", "name", *_STATION_TEXTS, "latitude", "longitude", "thresholds", "simulated")
 _DEVICE_COLUMNS = ("dev_eui", "name", "device_type", "station", "variables", "simulated")
+_LARGEST = sys.float_info.max
 _CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 EXPORTS = {
@@ -50,7 +52,8 @@ def read_stations(file: Path) -> list[Row]:
     Raises:
         UsageError: one line for each fault, beginning with file and row.
     """
-    rows = _geojson(file) if file.suffix.lower() in (".geojson", ".json") else _csv(file, _STATION_COLUMNS)
+    geojson = file.suffix.lower() in (".geojson", ".json")
+    rows = read_geojson(file) if geojson else read_csv(file, _STATION_COLUMNS)
     return _each(file, rows, _station, "code")
 
 
@@ -60,7 +63,23 @@ def read_devices(file: Path) -> list[Row]:
     Raises:
         UsageError: one line for each fault, beginning with file and row.
     """
-    return _each(file, _csv(file, _DEVICE_COLUMNS), _device, "dev_eui")
+    return [row for _, row in read_placed_devices(file)]
+
+
+def read_placed_devices(file: Path) -> list[tuple[Place, Row]]:
+    """As `read_devices`, each with where it stands: what only the database knows is wrong has a place too."""
+    return _placed(file, read_csv(file, _DEVICE_COLUMNS), _device, "dev_eui")
+
+
+def falling_ladders(stations: Iterable[Row]) -> list[str]:
+    """A sentence for each station and metric whose thresholds fall: right for low water, a slip otherwise."""
+    return [
+        f"{station['code']}: thresholds.{metric} fall ({_steps(levels)}); "
+        "only rules with `direction: below` use them"
+        for station in stations
+        for metric, levels in station["thresholds"].items()
+        if len(levels) > 1 and _ladder_faults(levels, ("above",))
+    ]
 
 
 def export_csv(connection: psycopg.Connection[Any], what: str, out: TextIO) -> None:
@@ -80,50 +99,33 @@ def _shown(row: Iterable[Any]) -> list[Any]:
     return [v.isoformat() if hasattr(v, "isoformat") else v for v in row]
 
 
-def _each(file: Path, rows: list[Row], check: Callable[[Row], Row], key: str) -> list[Row]:
-    checked, faults, seen = [], [], set()
-    for number, row in enumerate(rows, 2):
+def _each(
+    file: Path, rows: Iterable[tuple[Place, Row | UsageError]], check: Callable[[Row], Row], key: str
+) -> list[Row]:
+    return [row for _, row in _placed(file, rows, check, key)]
+
+
+def _placed(
+    file: Path, rows: Iterable[tuple[Place, Row | UsageError]], check: Callable[[Row], Row], key: str
+) -> list[tuple[Place, Row]]:
+    checked: list[tuple[Place, Row]] = []
+    faults: list[str] = []
+    seen: set[str] = set()
+    for place, row in rows:
         try:
+            if isinstance(row, UsageError):
+                raise row
             made = check(row)
         except UsageError as error:
-            faults += [f"{file}, row {number}: {line}" for line in str(error).splitlines()]
+            faults += [f"{file}, {place}: {line}" for line in str(error).splitlines()]
             continue
         if made[key] in seen:
-            faults.append(f"{file}, row {number}: {key}: {made[key]!r} is there twice")
+            faults.append(f"{file}, {place}: {key}: {made[key]!r} is there twice")
         seen.add(made[key])
-        checked.append(made)
+        checked.append((f"{file}, {place}", made))
     if faults:
         raise UsageError("\n".join(faults))
     return checked
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: {error}; save it as UTF-8") from None
-
-
-def _csv(file: Path, columns: tuple[str, ...]) -> list[Row]:
-    reader = csv.DictReader(io.StringIO(_text(file)))
-    unknown = set(reader.fieldnames or ()) - set(columns)
-    if not reader.fieldnames or unknown:
-        raise UsageError(
-            f"{file}: columns are {', '.join(columns)}; got {', '.join(reader.fieldnames or ['none'])}"
-        )
-    return [{key: value for key, value in row.items() if key and value} for row in reader]
-
-
-def _geojson(file: Path) -> list[Row]:
-    try:
-        features = json.loads(_text(file))["features"]
-        rows = []
-        for feature in features:
-            longitude, latitude = feature["geometry"]["coordinates"][:2]
-            rows.append({**feature["properties"], "longitude": longitude, "latitude": latitude})
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{file}: no GeoJSON FeatureCollection of points ({error})") from None
-    return rows
 
 
 def _station(row: Row) -> Row:
@@ -147,15 +149,32 @@ def _station(row: Row) -> Row:
         if metric not in CATALOGUE:
             faults.append(f"thresholds.{metric}: unknown metric")
             continue
-        try:
-            ladder_of(
-                levels, "below" if len(levels) > 1 and levels[0]["value"] > levels[-1]["value"] else "above"
-            )
-        except (UsageError, TypeError, KeyError) as error:
-            faults.append(f"thresholds.{metric}{error}")
+        if not isinstance(levels, list):
+            faults.append(f"thresholds.{metric}: a list of {{level, label, value}} is needed, got {levels!r}")
+            continue
+        faults += [f"thresholds.{metric}{line}" for line in _ladder_faults(levels, ("above", "below"))]
     if faults:
         raise UsageError("\n".join(faults))
     return made
+
+
+def _ladder_faults(levels: list[Any], directions: tuple[str, ...]) -> list[str]:
+    """Why `levels` are a ladder in none of the directions; nothing when they are in one."""
+    found: list[list[str]] = []
+    for direction in directions:
+        try:
+            ladder_of(levels, direction)
+        except UsageError as error:
+            found.append(str(error).splitlines())
+        else:
+            return []
+    both = [line for line in found[0] if all(line in other for other in found)]
+    return both or [f": with the level the values must rise, or fall, all the way; got {_steps(levels)}"]
+
+
+def _steps(levels: list[Any]) -> str:
+    steps = sorted(levels, key=lambda step: int(step["level"]))
+    return ", ".join(f"level {step['level']} at {step['value']:g}" for step in steps)
 
 
 def _device(row: Row) -> Row:
@@ -164,10 +183,11 @@ def _device(row: Row) -> Row:
     if not re.fullmatch("[0-9a-f]{16}", eui):
         faults.append(f"dev_eui: {row.get('dev_eui', '')!r} is no 64-bit identifier in hex")
     if not row.get("device_type"):
-        faults.append("device_type: missing; see `quantrac codecs list`")
+        faults.append("device_type: missing; GET /api/v1/device-types lists them")
     variables = _json(row, "variables", faults)
-    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in variables.values()):
-        faults.append("variables: every value must be a number")
+    for name, value in variables.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+            faults.append(f"variables.{name}: a number is needed, got {value!r}")
     made = {
         "dev_eui": eui,
         "name": row.get("name", ""),
@@ -187,7 +207,8 @@ def _number(row: Row, key: str, most: float, faults: list[str]) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not abs(value) <= most:
-        faults.append(f"{key}: {row.get(key, '')!r} is no number from {-most:g} to {most:g}")
+        hint = "; write 11.15, with a point" if "," in str(row.get(key, "")) else ""
+        faults.append(f"{key}: {row.get(key, '')!r} is no number from {-most:g} to {most:g}{hint}")
     return value
 
 

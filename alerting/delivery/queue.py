@@ -12,8 +12,10 @@ circle.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -90,11 +92,11 @@ _CLAIM = """
     WHERE d.id IN (SELECT id FROM taken) AND m.id = d.message_id AND e.id = d.endpoint_id
     RETURNING d.id, d.message_id, m.type, m.body, d.endpoint_id, e.url, e.secret, e.old_secret, e.old_until,
         d.alert_id, d.alert_seq, d.attempts, d.created_at, d.leased_until,
-        -- the first try since the delivery was made or sent again
-        CASE WHEN d.attempts > 0 THEN (
+        -- the first try since the delivery was made or sent again; `settle` may have left it unnoted
+        CASE WHEN d.attempts > 0 THEN coalesce((
             SELECT a.at FROM attempt a WHERE a.delivery_id = d.id
             ORDER BY a.id DESC OFFSET d.attempts - 1 LIMIT 1
-        ) END AS first_at
+        ), d.created_at) END AS first_at
 """
 
 # Not before half a second per try since its last one, at most a minute: a message its receiver can never take
@@ -170,22 +172,7 @@ async def claim(
 
 async def record(conn: Connection, job: Job, result: Try) -> None:
     """Write one try and what follows from it, in one transaction; doing it twice does no harm."""
-    plan, answer = result.plan, result.answer
-    values = {
-        "id": job.id,
-        "endpoint": job.endpoint_id,
-        "alert": job.alert_id,
-        "seq": job.alert_seq,
-        "lease": job.leased_until,
-        "at": result.at,
-        "now": result.now,
-        "duration_ms": result.duration_ms,
-        "status": answer.status,
-        "error": plan.error,
-        "response": answer.text,
-        "next_at": plan.next_at,
-        "state": "failed" if plan.next_at is None else "pending",
-    }
+    plan, values = result.plan, _values(job, result)
     async with conn.transaction():
         if not await _lock_endpoint(conn, job.endpoint_id):
             return  # deleted meanwhile, and its deliveries with it
@@ -202,6 +189,37 @@ async def record(conn: Connection, job: Job, result: Try) -> None:
                 await conn.execute(_WAKE, values)
         else:
             await conn.execute(_FOLLOW, values)
+
+
+async def settle(conn: Connection, job: Job, result: Try) -> None:
+    """Write of a try that `record` cannot write what keeps it from being repeated: its delivery's row.
+
+    The texts that came with it are left out, and it is noted only if that can be done.
+    """
+    why = None if result.plan.delivered else "the result of the try could not be stored whole; see the log"
+    values = {**_values(job, result), "error": why, "response": None}
+    with suppress(psycopg.Error):
+        await conn.execute(_NOTE, values)
+    await conn.execute(_DELIVERED if result.plan.delivered else _NOT_DELIVERED, values)
+
+
+def _values(job: Job, result: Try) -> dict[str, Any]:
+    plan, answer = result.plan, result.answer
+    return {
+        "id": job.id,
+        "endpoint": job.endpoint_id,
+        "alert": job.alert_id,
+        "seq": job.alert_seq,
+        "lease": job.leased_until,
+        "at": result.at,
+        "now": result.now,
+        "duration_ms": result.duration_ms,
+        "status": answer.status,
+        "error": plan.error,
+        "response": answer.text,
+        "next_at": plan.next_at,
+        "state": "failed" if plan.next_at is None else "pending",
+    }
 
 
 async def release(conn: Connection, jobs: Sequence[Job]) -> None:

@@ -98,11 +98,11 @@ def retry_after(header: str | None, now: datetime) -> timedelta | None:
     """
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
-        wait = timedelta(seconds=min(int(text[:9]), RETRY_AFTER_MOST.total_seconds()))
+        wait = timedelta(seconds=min(float(text), RETRY_AFTER_MOST.total_seconds()))
     else:
         try:
             until = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for a year or an offset without end
             return None
         wait = (until if until.tzinfo else until.replace(tzinfo=UTC)) - now
     return min(max(wait, timedelta()), RETRY_AFTER_MOST)

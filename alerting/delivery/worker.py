@@ -81,7 +81,11 @@ class Worker:
         """Try `job` once and record the result, waiting for the database as long as it takes."""
         at = self._clock.now()
         began = time.monotonic()
-        answer = await self._try(job, at)
+        try:
+            answer = await self._try(job, at)
+        except Exception as error:  # nothing foreseen; unrecorded, it would be repeated at each lease's end
+            log.exception("webhook try broke off", delivery=job.id)
+            answer = Answer(error=f"the try broke off ({type(error).__name__}); see the log")
         took = time.monotonic() - began
         now = self._clock.now()
         result = Try(at, now, round(took * 1000), answer, plan(answer, job.first_at or at, now, self._spread))
@@ -132,12 +136,19 @@ class Worker:
 
     async def _record(self, job: Job, result: Try) -> None:
         wait, most = _BACK_OFF
+        write = queue.record
         while True:
             try:
                 async with self._pool.connection() as conn:
-                    return await queue.record(conn, job, result)
+                    return await write(conn, job, result)
             except DATABASE_TROUBLE as error:
                 log.warning("webhook result not stored yet", delivery=job.id, error=str(error).strip())
+            except Exception:
+                if write is queue.settle:
+                    raise
+                log.exception("webhook result cannot be stored whole", delivery=job.id)
+                write = queue.settle
+                continue
             await asyncio.sleep(wait)
             wait = min(wait * 2, most)
 

@@ -38,11 +38,13 @@ _JOBS = Keyset("decode-jobs", id=whole)
 _LIST = SQL(SELECT_DEVICE + " WHERE {where} ORDER BY d.dev_eui LIMIT %(fetch)s")
 _LIST_JOBS = SQL("SELECT * FROM decode_job WHERE {where} ORDER BY id DESC LIMIT %(fetch)s")
 _PUT = """
-    INSERT INTO device (dev_eui, name, status, device_type, station_id, variables)
-    VALUES (%(dev_eui)s, %(name)s, %(status)s, %(device_type)s, %(station_id)s, %(variables)s)
+    INSERT INTO device (dev_eui, name, status, device_type, station_id, variables, simulated)
+    VALUES (%(dev_eui)s, %(name)s, %(status)s, %(device_type)s, %(station_id)s, %(variables)s,
+            coalesce(%(simulated)s::boolean, false))
     ON CONFLICT (dev_eui) DO UPDATE SET
         name = excluded.name, status = excluded.status, device_type = excluded.device_type,
-        station_id = excluded.station_id, variables = excluded.variables, updated_at = now()
+        station_id = excluded.station_id, variables = excluded.variables,
+        simulated = coalesce(%(simulated)s::boolean, device.simulated), updated_at = now()
     RETURNING id
 """
 
@@ -50,13 +52,17 @@ VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]
 
 
 class DeviceBody(BaseModel):
-    """What we know of a device; `variables` are the numbers its device type's map asks for."""
+    """What we know of a device; `variables` are the numbers its device type's map asks for.
+
+    `simulated` left out stays as it is, as the first message said.
+    """
 
     name: Text = ""
     device_type: SlugId | None = None
     station: StationCode | None = None
     variables: dict[VariableName, FiniteFloat] = {}
     status: DeviceStatus = "active"
+    simulated: bool | None = None
 
     @model_validator(mode="after")
     def _needs_a_type(self) -> DeviceBody:
@@ -72,6 +78,7 @@ class Adoption(BaseModel):
     name: Text | None = None
     station: StationCode | None = None
     variables: dict[VariableName, FiniteFloat] | None = None
+    simulated: bool | None = None
 
 
 class DecodeJobState(BaseModel):
@@ -147,6 +154,7 @@ async def adopt_device(eui: DevEui, body: Adoption, principal: Engineer, db: Db)
                 device_type=body.device_type,
                 station=known.station if body.station is None else body.station,
                 variables=known.variables if body.variables is None else body.variables,
+                simulated=body.simulated,
             ),
         )
         job = await ask_for_decoding(db, id_, principal.actor)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import difflib
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -63,24 +64,59 @@ def save_station(cursor: psycopg.Cursor[Any], data: Mapping[str, Any]) -> None:
     cursor.execute(_STATION, {**data, "thresholds": Jsonb(data["thresholds"])})
 
 
-def save_device(cursor: psycopg.Cursor[Any], data: Mapping[str, Any]) -> int:
-    """Register one or replace it; `station` is a code or None. Returns its id.
+class SavedDevice(NamedTuple):
+    """A device that was written; `missing` are variables its type asks for and it does not have."""
+
+    id: int
+    missing: list[str]
+
+
+def save_device(
+    cursor: psycopg.Cursor[Any],
+    data: Mapping[str, Any],
+    check_variables: Callable[[list[dict[str, Any]], Collection[str]], tuple[list[str], list[str]]],
+) -> SavedDevice:
+    """Register one or replace it; `station` is a code or None.
+
+    `check_variables` gives the names that a stored mapping does not ask for, and those it lacks: what a
+    mapping means is known one floor up, where device types are read.
 
     Raises:
-        UsageError: no such station or device type.
+        UsageError: no such station or device type, or a variable that the type does not ask for; one line
+            for each fault.
     """
+    faults: list[str] = []
+    missing: list[str] = []
     station_id = None
     if data.get("station"):
         row = cursor.execute("SELECT id FROM station WHERE code = %s", (data["station"],)).fetchone()
         if row is None:
-            raise UsageError(f"station: there is no {data['station']!r}; import the stations first")
-        station_id = row[0]
-    if not cursor.execute("SELECT FROM device_type WHERE id = %s", (data["device_type"],)).rowcount:
-        raise UsageError(f"device_type: there is no {data['device_type']!r}; see `quantrac codecs list`")
+            near = _near(data["station"], cursor.execute("SELECT code FROM station").fetchall())
+            faults.append(f"station: there is no {data['station']!r}{near}; import the stations first")
+        else:
+            station_id = row[0]
+    found = cursor.execute("SELECT mapping FROM device_type WHERE id = %s", (data["device_type"],)).fetchone()
+    if found is None:
+        near = _near(data["device_type"], cursor.execute("SELECT id FROM device_type").fetchall())
+        faults.append(
+            f"device_type: there is no {data['device_type']!r}{near}; GET /api/v1/device-types lists them"
+        )
+    else:
+        unknown, missing = check_variables(found[0], data["variables"])
+        for name in unknown:
+            near = _near(name, [(other,) for other in missing])
+            faults.append(f"variables.{name}: a {data['device_type']} has no use for it{near}")
+    if faults:
+        raise UsageError("\n".join(faults))
     cursor.execute(_DEVICE, {**data, "station_id": station_id, "variables": Jsonb(data["variables"])})
     row = cursor.fetchone()
     assert row is not None
-    return int(row[0])
+    return SavedDevice(int(row[0]), missing)
+
+
+def _near(word: str, known: list[tuple[Any, ...]]) -> str:
+    near = difflib.get_close_matches(word, [row[0] for row in known], n=3)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
 def ask_for_decoding(cursor: psycopg.Cursor[Any], device_id: int, actor: str) -> None:

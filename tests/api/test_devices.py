@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from .conftest import Caller, as_problem, fields_of
 from .world import EUI, NEW_EUI, T0, World, micros
@@ -119,6 +120,38 @@ async def test_put_registers_replaces_and_retires(caller: Caller, world: World) 
         "device.put",
         "device.retire",
     ]
+
+
+async def test_simulated_changes_only_when_said(caller: Caller, world: World) -> None:
+    async def put(eui: str, **body: Any) -> bool:
+        answer = await caller("engineer").put(f"{DEVICES}/{eui}", json={"device_type": "ldds75", **body})
+        assert answer.status_code in (200, 201), answer.text
+        return bool(answer.json()["simulated"])
+
+    assert not await put(EUI)
+    assert await put(EUI, simulated=True)
+    assert await put(EUI)
+    assert not await put(EUI, simulated=False)
+    assert not await put("00000000000000f0")
+    assert await put("00000000000000f1", simulated=True)
+
+
+@pytest.mark.parametrize(
+    ("first_message", "said", "becomes"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"simulated": False}, False),
+        (False, {"simulated": True}, True),
+    ],
+)
+async def test_adopting_may_say_whether_it_is_simulated(
+    caller: Caller, world: World, first_message: bool, said: dict[str, bool], becomes: bool
+) -> None:
+    world.database.execute("UPDATE device SET simulated = %s WHERE dev_eui = %s", (first_message, NEW_EUI))
+    body = {"device_type": "ldds75", **said}
+    answer = await caller("engineer").post(f"{DEVICES}/{NEW_EUI}/adopt", json=body)
+    assert answer.json()["device"]["simulated"] is becomes
 
 
 async def test_put_of_a_device_that_reports_already_decodes_its_frames(caller: Caller, world: World) -> None:

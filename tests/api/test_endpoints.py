@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
+from ipaddress import IPv4Network
 from typing import Any
 
 import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from telemetry.clock import ManualClock
+from alerting.delivery.send import Sender
+from alerting.delivery.settings import DeliverySettings
+from alerting.delivery.worker import Worker
+from telemetry.clock import ManualClock, SystemClock
 from telemetry.secrets import SecretBox
+from telemetry.settings import StoreSettings
+from telemetry.store.pool import async_pool
+from tests.alerting.delivery.conftest import Receiver
 
 from .conftest import Caller, as_problem, fields_of
 from .world import T0, World
@@ -109,6 +117,42 @@ async def test_switched_off_and_on_again(admin: httpx.AsyncClient, world: World)
     recovered = await admin.post(f"{ENDPOINTS}/{id_}/recover", json={"since": since})
     assert (recovered.status_code, recovered.json()) == (202, {"recovered": 1})
     assert (await admin.get(f"{ENDPOINTS}/{id_}")).json()["pending"] == 1
+
+
+async def test_what_a_disabled_endpoint_missed_is_recovered_in_order(
+    admin: httpx.AsyncClient, world: World, database_url: str, box: SecretBox
+) -> None:
+    async with (
+        Receiver().listening() as receiver,
+        async_pool(StoreSettings(database_url=database_url), application="test") as pool,
+    ):
+        id_ = (await _add(admin, url=receiver.url()))["id"]
+        await admin.patch(f"{ENDPOINTS}/{id_}", json={"enabled": False})
+        alerts = [str(world.alert(rule=rule)) for rule in ("one", "two")]
+        for action in ("ack", "comment", "close"):
+            for alert in alerts:
+                answer = await admin.post(f"/api/v1/alerts/{alert}/{action}", json={"note": "x"})
+                assert answer.status_code == 200, answer.text
+        missed = (await admin.get("/api/v1/deliveries")).json()["items"]
+        assert {(d["state"], d["last_error"]) for d in missed} == {("failed", "the endpoint is disabled")}
+
+        await admin.patch(f"{ENDPOINTS}/{id_}", json={"enabled": True})
+        since = (T0 - timedelta(days=1)).isoformat()
+        recovered = await admin.post(f"{ENDPOINTS}/{id_}/recover", json={"since": since})
+        assert recovered.json() == {"recovered": 6}
+        settings = DeliverySettings(webhook_allow=(IPv4Network("127.0.0.0/8"),))
+        async with Sender(settings) as sender:
+            worker = Worker(pool, settings, SystemClock(), box, sender)
+            while jobs := await worker.claim(100):
+                await asyncio.gather(*map(worker.perform, jobs))
+
+        sent = {d["message_id"]: (d["alert"], d["seq"]) for d in missed}
+        got = [sent[message] for message in receiver.ids]
+        for alert in alerts:
+            assert [seq for of, seq in got if of == alert] == [2, 3, 4]
+        assert len(got) == 6
+        now = (await admin.get("/api/v1/deliveries")).json()["items"]
+        assert {(d["state"], d["last_error"]) for d in now} == {("delivered", None)}
 
 
 async def test_delete_takes_its_deliveries(admin: httpx.AsyncClient, world: World) -> None:

@@ -221,8 +221,11 @@ BODIES_OF: dict[str, tuple[dict[str, Any], str]] = {
         {"name": "x", "latitude": 1, "longitude": 1},
         "name latitude thresholds public kind",
     ),
-    f"PUT /devices/{EUI}": ({"device_type": "ldds75"}, "name device_type station variables status"),
-    f"POST /devices/{NEW_EUI}/adopt": ({"device_type": "ldds75"}, "name device_type station variables"),
+    f"PUT /devices/{EUI}": ({"device_type": "ldds75"}, "name device_type station variables status simulated"),
+    f"POST /devices/{NEW_EUI}/adopt": (
+        {"device_type": "ldds75"},
+        "name device_type station variables simulated",
+    ),
     "PUT /device-types/x": (
         {
             "vendor": "x",

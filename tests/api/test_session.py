@@ -194,6 +194,16 @@ async def test_another_site_cannot_use_the_cookie(
     assert (await anonymous.get("/api/v1/keys", headers=headers)).status_code == 200
 
 
+@pytest.mark.parametrize("authorization", ["Basic eDp5", "Bearer", "Bearer  ", "Bearerx y", "x", ""])
+async def test_no_other_authorization_makes_up_for_the_origin(
+    anonymous: httpx.AsyncClient, authorization: str
+) -> None:
+    await _log_in(anonymous, "admin")
+    headers = {"authorization": authorization, "origin": "https://evil.example"}
+    answer = await anonymous.post("/api/v1/keys", json={"name": "x", "role": "admin"}, headers=headers)
+    as_problem(answer, 403, "foreign-origin")
+
+
 async def test_another_site_cannot_log_anybody_in(anonymous: httpx.AsyncClient) -> None:
     body = {"login": "viewer", "password": PASSWORD}
     answer = await anonymous.post(LOGIN, json=body, headers={"origin": "https://evil.example"})

@@ -30,6 +30,36 @@ BODY: dict[str, Any] = {
 }
 
 
+def _ladder(*values: float) -> list[dict[str, Any]]:
+    return [
+        {"level": level, "label": f"BĐ{level}", "value": value} for level, value in enumerate(values, start=1)
+    ]
+
+
+@pytest.mark.parametrize("values", [(), (1,), (1, 2, 3), (3, 2, 1), (-1, 0, 0.5)])
+async def test_thresholds_may_rise_or_fall(caller: Caller, values: tuple[float, ...]) -> None:
+    body = {**BODY, "thresholds": {"water.level": list(reversed(_ladder(*values)))}}
+    answer = await caller("engineer").put("/api/v1/stations/x", json=body)
+    assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ((1, 3, 2), "level 3 must lie above level 2 or level 2 must lie below level 1"),
+        ((1, 1), "level 2 must lie above level 1 or level 2 must lie below level 1"),
+        ((1, 1e13), "[1].value: a number is needed"),
+    ],
+)
+async def test_thresholds_that_no_rule_can_use(
+    caller: Caller, world: World, values: tuple[float, ...], problem: str
+) -> None:
+    body = {**BODY, "thresholds": {"battery.voltage": _ladder(3, 2), "water.level": _ladder(*values)}}
+    answer = await caller("engineer").put("/api/v1/stations/x", json=body)
+    assert as_problem(answer, 422)["errors"] == [{"field": "thresholds.water.level", "problem": problem}]
+    assert world.one("SELECT count(*) FROM station WHERE code = 'x'") == 0
+
+
 async def test_a_station_with_its_newest_readings(viewer: httpx.AsyncClient, world: World) -> None:
     world.latest(T0, {"water.level:0": (micros(T0), 104.21, 1), "battery.voltage:0": (micros(T0), 3.6, 2)})
     found = (await viewer.get("/api/v1/stations/phu-hiep")).json()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -18,7 +18,7 @@ from api.routes import stream as route
 from api.stream import Client, Hub
 from telemetry.secrets import SecretBox
 from telemetry.settings import StoreSettings
-from telemetry.store.lanes import pack, unpack
+from telemetry.store.lanes import pack, prune, unpack
 from telemetry.store.pool import async_pool
 from tests.wait import until
 
@@ -155,8 +155,19 @@ async def test_nobody_listening_costs_nothing(client: httpx.AsyncClient, world: 
         assert [r["value"] for r in (await stream.next("reading")).data] == [2.0]
 
 
-async def test_it_holds_no_clean_up_of_lanes_back(client: httpx.AsyncClient, world: World) -> None:
-    async with listening(client):
+async def test_it_holds_no_clean_up_of_lanes_back(
+    client: httpx.AsyncClient, world: World, database_url: str
+) -> None:
+    world.database.execute("DELETE FROM follower WHERE name = 'alerting'")  # which batches do wait for
+    async with (
+        async_pool(StoreSettings(database_url=database_url), application="test") as pool,
+        listening(client) as stream,
+    ):
+        world.commit((T0, 1.0))
+        await stream.next("reading")
+        world.commit((T0, 2.0))
+        async with pool.connection() as connection:
+            assert await prune(connection, datetime.now(UTC) + timedelta(hours=1)) == 2
         assert world.one("SELECT count(*) FROM follower") == 0
 
 

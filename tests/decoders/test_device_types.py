@@ -11,6 +11,7 @@ from decoders.device_types import (
     MapEntry,
     Variable,
     builtin_device_types,
+    check_variables,
     parse_device_type,
     read_device_types,
 )
@@ -177,3 +178,11 @@ def test_any_mapping_survives_a_round_trip(entries: list[MapEntry]) -> None:
         id="x", vendor="v", model="m", codec="c", expected_interval=60, mapping=tuple(entries)
     )
     assert parse_device_type(device_type.to_dict(), METRICS) == device_type
+
+
+def test_variables_that_a_type_asks_for() -> None:
+    type_ = parse_device_type(_data(), METRICS)
+    for mapping in (type_, _data()["map"]):
+        assert check_variables(mapping, {"datum_m": 1.0}) == ([], [])
+        assert check_variables(mapping, {"datum": 1.0, "b": 2.0}) == (["b", "datum"], ["datum_m"])
+    assert check_variables([], ()) == ([], [])

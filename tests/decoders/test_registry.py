@@ -99,8 +99,7 @@ def test_broken_entry_points_cost_nobody_else(site: Path) -> None:
     registry = load_codecs()
 
     assert registry.get("acme-tide").version == "3"
-    assert [id for id in registry.ids() if id.startswith("acme")] == ["acme-tide"]
-    for codec, reason in {
+    reasons = {
         "acme-class": "is the class Tide; export an instance of it",
         "acme-exits": "SystemExit: 3",
         "acme-half": "it has no encode",
@@ -110,7 +109,9 @@ def test_broken_entry_points_cost_nobody_else(site: Path) -> None:
         "acme-raising": "RuntimeError: no licence",
         "acme-renamed": "its id is 'acme-other'",
         "acme-unnamed": "its id is ''",
-    }.items():
+    }
+    assert not reasons.keys() & set(registry.ids())
+    for codec, reason in reasons.items():
         assert reason in _problem(registry.problems, codec)
     assert "acme-codecs" in _problem(registry.problems, "acme-half")
 

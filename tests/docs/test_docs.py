@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from inspect import getclosurevars, isfunction
+from inspect import getclosurevars, getsource, isfunction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from alerting.rules import _KEYS
 from api.app import _RESOURCES
 from ingest.adapters.chirpstack_v4 import EVENTS
 from ingest.adapters.tts_v3 import _EVENT_BODIES
-from quantrac import reference
+from quantrac import reference, up
 from quantrac.context import ALL_SETTINGS
 from telemetry.settings import FILE_VARIABLE, PREFIX
 
@@ -47,6 +47,14 @@ def test_settings_file_gives_the_defaults() -> None:
         assert {k: v for k, v in told.items() if k not in reference.COMPUTED} == {
             k: v for k, v in plain.items() if k not in reference.COMPUTED
         }
+
+
+def test_tutorial_shows_what_up_prints() -> None:
+    said = re.findall(r'f?"(  (?!note)[a-zA-Z][^"{]*)', getsource(up._announce))
+    assert len(said) >= 5
+    text = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+    for words in said:
+        assert words in text
 
 
 def _anchors(page: Path) -> set[str]:

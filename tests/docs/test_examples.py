@@ -27,6 +27,7 @@ from decoders.registry import GROUP, load_codecs
 from decoders.vectors import run_vectors
 from quantrac.exchange import read_devices, read_stations
 from telemetry.catalogue import CATALOGUE
+from tests.decoders.papers import lacking
 
 from .pages import DOCS, blocks, name_of
 
@@ -74,6 +75,11 @@ def test_codec(codec_package: Path) -> None:
         "distance": 1.234,
         "battery.voltage": 3.6,
     }
+
+
+def test_paper_of_the_codec() -> None:
+    sources = json.loads(blocks("how-to/codec.md", "json")[0])["source"]
+    assert lacking(blocks("how-to/codec.md", "markdown")[0], sources) == []
 
 
 def test_device_type_of_the_request() -> None:

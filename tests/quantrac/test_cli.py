@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from api.credentials import verify_password
 from quantrac.cli import app
 from tests.program import run
 
@@ -208,3 +209,142 @@ def test_simulating_into_a_file(tmp_path: Path) -> None:
     assert len(lines) > 500
     assert json.loads(lines[0])["topic"]
     assert run("simulate", "calm-dya", "--out", str(out), cwd=tmp_path).returncode == 2
+
+
+STATIONS = (
+    "code;name;latitude;longitude;kind;basin;thresholds\n"
+    'phu-hiep;Phú Hiệp;11.15;107.38;river;Đồng Nai;"{""water.level"": [{""level"": 1, ""value"": 104.5}]}"\n'
+)
+DEVICES = "dev_eui,device_type,station,variables\n"
+
+
+def _prepare(env: dict[str, str], folder: Path, devices: str = "") -> None:
+    assert run("migrate", env=env, cwd=folder).returncode == 0
+    (folder / "s.csv").write_text(STATIONS, encoding="utf-8")
+    (folder / "d.csv").write_text(DEVICES + devices, encoding="utf-8")
+    assert run("stations", "import", "s.csv", env=env, cwd=folder).stdout == "stations imported: 1\n"
+
+
+@pytest.mark.usefixtures("database")
+def test_thresholds_that_fall_are_told(env: dict[str, str], tmp_path: Path) -> None:
+    levels = '"{""water.level"": [{""level"": 1, ""value"": 105}, {""level"": 2, ""value"": 104}]}"'
+    (tmp_path / "s.csv").write_text(f"code;name;latitude;longitude;thresholds\na;A;1;2;{levels}\n", "utf-8")
+    done = run("stations", "import", "s.csv", env=env, cwd=tmp_path)
+    assert done.stdout == "stations imported: 1\n"
+    assert "warning: s.csv: a: thresholds.water.level fall (level 1 at 105, level 2 at 104)" in done.stderr
+
+
+def test_faults_only_the_database_knows_are_told_at_once(
+    env: dict[str, str], database: Database, tmp_path: Path
+) -> None:
+    _prepare(
+        env,
+        tmp_path,
+        "a840410000000001,dragino-ldds57,phu-heip,\n"
+        "a840410000000002,dragino-ldds75,phu-hiep,\n"
+        'a840410000000003,dragino-ldds75,phu-hiep,"{""sensor_elevaton_m"": 108}"\n',
+    )
+    for extra in ((), ("--dry-run",)):
+        done = run("devices", "import", "d.csv", *extra, env=env, cwd=tmp_path)
+        assert done.returncode == 2
+        for part in (
+            "d.csv, row 2: station: there is no 'phu-heip' (did you mean 'phu-hiep'?)",
+            "d.csv, row 2: device_type: there is no 'dragino-ldds57' (did you mean 'dragino-ldds75'",
+            "d.csv, row 4: variables.sensor_elevaton_m: a dragino-ldds75 has no use for it "
+            "(did you mean 'sensor_elevation_m'?)",
+        ):
+            assert part in done.stderr
+        assert "row 3" not in done.stderr
+    assert database.execute("SELECT FROM device").rowcount == 0
+
+
+def test_a_variable_that_is_missing_is_told(env: dict[str, str], database: Database, tmp_path: Path) -> None:
+    _prepare(env, tmp_path, "a840410000000002,dragino-ldds75,phu-hiep,\n")
+    done = run("devices", "import", "d.csv", env=env, cwd=tmp_path)
+    assert done.stdout == "devices imported: 1\n"
+    assert "warning: d.csv, row 2: variables.sensor_elevation_m: missing" in done.stderr
+    assert database.execute("SELECT FROM device WHERE status = 'active'").rowcount == 1
+
+
+@pytest.mark.usefixtures("database")
+def test_rules_apply_tells_what_each_rule_chooses(env: dict[str, str], tmp_path: Path) -> None:
+    elevation = '"{""sensor_elevation_m"": 108}"'
+    _prepare(
+        env,
+        tmp_path,
+        f"a840410000000001,dragino-ldds75,phu-hiep,{elevation}\n"
+        f"a840410000000002,dragino-ldds75,,{elevation}\n"
+        "a840410000000003,dragino-ldds75,phu-hiep,\n",
+    )
+    assert run("devices", "import", "d.csv", env=env, cwd=tmp_path).returncode == 0
+    (tmp_path / "r.yaml").write_text(
+        """
+rules:
+  - {id: legal, name: a, metric: water.level, levels: station, where: {kinds: [river], basins: [Đồng Nai]}}
+  - {id: low, name: b, metric: water.level, direction: below, levels: [{level: 1, value: 100}]}
+  - {id: near, name: c, metric: distance, direction: below, levels: [{level: 1, value: 1}]}
+  - {id: "off", name: d, metric: distance, enabled: false, levels: [{level: 1, value: 1}]}
+  - {id: typo, name: e, metric: water.level, levels: station, where: {stations: [phu-heip], kinds: [Sông]}}
+""",
+        encoding="utf-8",
+    )
+    done = run("rules", "apply", "r.yaml", env=env, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == [
+        "legal: 1 series chosen now",
+        "low: 2 series chosen now",
+        "near: 3 series chosen now",
+        "typo: 0 series chosen now",
+    ]
+    warnings = done.stderr.splitlines()
+    assert len(warnings) == 3
+    assert "typo: where.stations: nothing is called 'phu-heip' (did you mean 'phu-hiep'?)" in warnings[0]
+    assert "typo: where.kinds: nothing is called 'Sông'" in warnings[1]
+    assert "typo: no active device that it chooses gives water.level" in warnings[2]
+
+
+def test_faults_of_rules_have_a_separator(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("rules: [3, {id: a}]\n", encoding="utf-8")
+    done = run("rules", "check", "r.yaml", cwd=tmp_path)
+    assert "r.yaml: rules[0]: a rule is a mapping" in done.stderr
+    assert "r.yaml: rules[1].name: " in done.stderr
+    assert "nosuch.yaml: there is no such file" in run("rules", "check", "nosuch.yaml", cwd=tmp_path).stderr
+
+
+def test_names_that_are_none(env: dict[str, str], database: Database, tmp_path: Path) -> None:
+    for name in ("", "  ", "x" * 501):
+        done = run("key", "create", "--role", "viewer", "--name", name, env=env, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "--name: " in done.stderr
+    for login in ("", "a b", "a\n", "x" * 101):
+        done = run("user", "add", login, env=env, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "login: " in done.stderr
+    assert database.execute("SELECT FROM api_key").rowcount == 0
+    assert database.execute("SELECT FROM account").rowcount == 0
+
+
+def test_a_forgotten_password(env: dict[str, str], database: Database, tmp_path: Path) -> None:
+    shown = tmp_path / "data" / "admin-password"
+    shown.parent.mkdir()
+    shown.write_text("old", encoding="utf-8")
+    old = run("user", "add", "admin", "--role", "admin", env=env, cwd=tmp_path).stdout.strip()
+    database.execute("UPDATE account SET must_change = false")
+    database.execute(
+        "INSERT INTO session SELECT %s, id, now(), now() + interval '1 day' FROM account", (b"x",)
+    )
+    database.execute("INSERT INTO login_failure VALUES ('admin', '127.0.0.1', now())")
+    done = run("user", "password", "admin", env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    new = done.stdout.strip()
+    row = database.execute("SELECT password_hash, must_change FROM account").fetchone()
+    assert row is not None
+    assert row["must_change"]
+    assert verify_password(row["password_hash"], new)
+    assert not verify_password(row["password_hash"], old)
+    for table in ("session", "login_failure"):
+        assert database.execute(f"SELECT FROM {table}").rowcount == 0  # type: ignore[arg-type]
+    assert not shown.exists(), "`up` would go on showing the old one"
+    unknown = run("user", "password", "an", env=env, cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert "there is no account 'an'" in unknown.stderr

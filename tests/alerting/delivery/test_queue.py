@@ -13,6 +13,7 @@ import pytest
 
 from alerting.delivery import queue
 from alerting.delivery.schedule import OFFSETS
+from alerting.delivery.send import Sender
 from alerting.delivery.worker import Worker
 from telemetry.clock import ManualClock
 from telemetry.store.pool import Pool
@@ -423,6 +424,58 @@ async def test_a_slow_endpoint_keeps_one_slot_until_it_is_quick_again(
     monkeypatch.setattr("alerting.delivery.worker._SLOW", 60.0)
     await worker.perform(second)
     assert len(await worker.claim(10)) == 4
+
+
+async def _break_off(*_: Any) -> Any:
+    raise RuntimeError("nobody thought of that")
+
+
+async def test_a_try_that_breaks_off_is_a_failed_one(
+    outbox: Any, worker: Worker, deliver: Deliver, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sender, "post", _break_off)
+    message = await outbox.enqueue(await outbox.endpoint("https://example.vn/"))
+    assert await deliver(worker) == 1
+    row = await outbox.delivery(message)
+    assert (row["state"], row["attempts"], row["leased_until"]) == ("pending", 1, None)
+    assert row["next_at"] == clock.now() + seconds(OFFSETS[1])
+    assert "RuntimeError" in row["last_error"]
+
+
+async def test_an_absurd_retry_after_is_no_reason_to_repeat_at_once(
+    outbox: Any, receiver: Any, worker: Worker, deliver: Deliver, clock: ManualClock
+) -> None:
+    receiver.always(503, retry_after="Mon, 1 Jan 2026 00:00:00 " + "9" * 30)
+    message = await outbox.enqueue(await outbox.endpoint(receiver.url()))
+    assert await deliver(worker) == 1
+    row = await outbox.delivery(message)
+    assert (row["attempts"], row["next_at"]) == (1, clock.now() + seconds(OFFSETS[1]))
+
+
+@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize(("status", "state"), [(500, "failed"), (200, "delivered")])
+async def test_what_cannot_be_recorded_whole_keeps_to_the_schedule(
+    outbox: Any,
+    receiver: Any,
+    worker: Worker,
+    deliver: Deliver,
+    clock: ManualClock,
+    noted: bool,
+    status: int,
+    state: str,
+) -> None:
+    condition = "response IS NULL" if noted else "false"
+    await outbox.rows(f"ALTER TABLE attempt ADD CHECK ({condition})")
+    receiver.always(status, b"no such luck")
+    message = await outbox.enqueue(await outbox.endpoint(receiver.url()))
+    for _ in range(2 * len(OFFSETS)):
+        clock.set(max((await outbox.delivery(message))["next_at"], clock.now()))
+        await deliver(worker)
+    row = await outbox.delivery(message)
+    tries = 1 if state == "delivered" else len(OFFSETS)
+    assert (row["state"], row["attempts"], len(receiver.ids)) == (state, tries, tries)
+    assert len(await outbox.attempts(message)) == (tries if noted else 0)
+    assert (row["last_error"] is None) == (state == "delivered")
 
 
 async def test_a_result_is_written_as_soon_as_the_database_takes_it(
