@@ -6,10 +6,19 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import Query
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from .problems import invalid
 
@@ -17,6 +26,23 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?(?P<offset>[Z
 _EUI = re.compile(r"[0-9a-f]{16}")
 _DEEPEST = 20
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+
+
+class Body(BaseModel):
+    """What a PUT or POST brings. An unknown key is refused: a misspelt one would silently mean "nothing".
+
+    `read_only` names what GET shows beside; it is let through unread, so that an answer can be sent back.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    read_only: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_read_only(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if key not in cls.read_only}
+        return data
 
 
 def _storable(text: str) -> str:

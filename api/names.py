@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .database import Connection
 from .problems import FieldProblem, invalid, invalid_fields
@@ -44,7 +44,9 @@ async def station_id(db: Connection, code: str | None) -> int | None:
     return int(row["id"])
 
 
-async def check_device_type(db: Connection, id_: str) -> None:
-    """Raises a 422 problem when there is no such device type."""
-    if (await (await db.execute("SELECT FROM device_type WHERE id = %s", (id_,))).fetchone()) is None:
+async def device_type_map(db: Connection, id_: str) -> list[dict[str, Any]]:
+    """The entries of a device type's map; raises a 422 problem when there is no such device type."""
+    row = await (await db.execute("SELECT mapping FROM device_type WHERE id = %s", (id_,))).fetchone()
+    if row is None:
         raise invalid("device_type", f"there is no device type {id_!r}")
+    return list(row["mapping"])

@@ -14,7 +14,7 @@ from telemetry.catalogue import CATALOGUE
 from telemetry.errors import UsageError
 
 from .database import Connection
-from .fields import LongText, Name, Text
+from .fields import Body, LongText, Name, Text
 from .latest import LatestReading, latest_readings
 from .names import metric_names
 from .paging import Row
@@ -69,10 +69,10 @@ def _check_metrics(thresholds: dict[str, list[Threshold]]) -> dict[str, list[Thr
     return thresholds
 
 
-class StationBody(BaseModel):
+class StationBody(Body):
     """Master data of a station; coordinates in WGS 84."""
 
-    model_config = ConfigDict(extra="ignore")
+    read_only = frozenset({"code", "state", "latest"})
 
     name: Name
     name_en: Text = ""
@@ -82,7 +82,7 @@ class StationBody(BaseModel):
     admin_unit: Text = ""
     latitude: Annotated[FiniteFloat, Field(ge=-90, le=90)]
     longitude: Annotated[FiniteFloat, Field(ge=-180, le=180)]
-    thresholds: Annotated[dict[str, Ladder], AfterValidator(_check_metrics)] = {}
+    thresholds: Annotated[dict[str, Ladder], AfterValidator(_check_metrics)] = Field(default_factory=dict)
     source: LongText = ""
     certainty: Text = ""
     public: bool = False

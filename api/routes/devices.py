@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, FiniteFloat, StringConstraints, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, StringConstraints, model_validator
 
+from decoders.device_types import check_variables
 from telemetry.errors import ConflictError
 
 from ..audit import audit
@@ -23,10 +24,10 @@ from ..devices import (
     device_views,
     find_device,
 )
-from ..fields import DevEui, SlugId, StationCode, Text, Words
-from ..names import check_device_type, station_id
+from ..fields import Body, DevEui, SlugId, StationCode, Text, Words
+from ..names import device_type_map, station_id
 from ..paging import Keyset, Page, Paging, Row, text, whole
-from ..problems import not_found
+from ..problems import invalid, not_found
 from ..services import Db
 from ..where import Where, like
 from . import BASE
@@ -51,16 +52,18 @@ _PUT = """
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 
 
-class DeviceBody(BaseModel):
+class DeviceBody(Body):
     """What we know of a device; `variables` are the numbers its device type's map asks for.
 
     `simulated` left out stays as it is, as the first message said.
     """
 
+    read_only = frozenset({"dev_eui", "origin", "seen_at", "latest"})
+
     name: Text = ""
     device_type: SlugId | None = None
     station: StationCode | None = None
-    variables: dict[VariableName, FiniteFloat] = {}
+    variables: dict[VariableName, FiniteFloat] = Field(default_factory=dict)
     status: DeviceStatus = "active"
     simulated: bool | None = None
 
@@ -71,7 +74,7 @@ class DeviceBody(BaseModel):
         return self
 
 
-class Adoption(BaseModel):
+class Adoption(Body):
     """What turns an unregistered device into an active one; a field left out stays as it is."""
 
     device_type: SlugId
@@ -87,10 +90,14 @@ class DecodeJobState(BaseModel):
 
 
 class Adopted(BaseModel):
-    """The device as it is now, and the job that decodes the frames it already sent."""
+    """The device as it is now, and the job that decodes the frames it already sent.
+
+    `missing_variables` are numbers that its type asks for and nobody gave: what needs them gives no reading.
+    """
 
     device: DeviceView
     decode_job: DecodeJobState
+    missing_variables: list[str]
 
 
 @router.get("", dependencies=[Depends(require("viewer"))])
@@ -159,7 +166,11 @@ async def adopt_device(eui: DevEui, body: Adoption, principal: Engineer, db: Db)
         )
         job = await ask_for_decoding(db, id_, principal.actor)
         await audit(db, principal, "device.adopt", eui, body.model_dump(mode="json", exclude_none=True))
-    return Adopted(device=await _shown(db, eui), decode_job=DecodeJobState(id=job.id, state=job.state))
+    device = await _shown(db, eui)
+    _, missing = check_variables(await device_type_map(db, body.device_type), device.variables)
+    return Adopted(
+        device=device, decode_job=DecodeJobState(id=job.id, state=job.state), missing_variables=missing
+    )
 
 
 @router.get("/{eui}/decode-jobs", dependencies=[Depends(require("viewer"))])
@@ -202,7 +213,12 @@ async def _locked(db: Connection, eui: str) -> Row | None:
 
 async def _write(db: Connection, eui: str, body: DeviceBody) -> int:
     if body.device_type is not None:
-        await check_device_type(db, body.device_type)
+        unknown, missing = check_variables(await device_type_map(db, body.device_type), body.variables)
+        if unknown:
+            asked = f"; it asks for {', '.join(missing)}" if missing else ""
+            raise invalid(
+                f"variables.{unknown[0]}", f"the device type {body.device_type} does not use it{asked}"
+            )
     values = body.model_dump()
     cursor = await db.execute(
         _PUT,

@@ -189,3 +189,25 @@ async def test_the_catalogue(viewer: httpx.AsyncClient) -> None:
     assert items["water.level"]["name"] == {"vi": "Mực nước", "en": "Water level above datum"}
     assert items["water.level"]["range"] == [-20, 3200]
     assert (items["water.level"]["unit"], items["water.level"]["precision"]) == ("m", 2)
+
+
+async def test_a_misspelt_variable_is_refused_and_a_missing_one_is_told(caller: Caller, world: World) -> None:
+    engineer = caller("engineer")
+    body = {"device_type": "ldds75", "variables": {"sensor_elev": 98.5}}
+    answer = await engineer.post(f"{DEVICES}/{NEW_EUI}/adopt", json=body)
+    assert fields_of(answer) == ["variables.sensor_elev"]
+    assert "it asks for sensor_elevation_m" in answer.text
+    answer = await engineer.post(f"{DEVICES}/{NEW_EUI}/adopt", json={"device_type": "ldds75"})
+    assert answer.json()["missing_variables"] == ["sensor_elevation_m"]
+
+
+async def test_an_unknown_key_is_refused_but_an_answer_can_be_sent_back(caller: Caller, world: World) -> None:
+    engineer = caller("engineer")
+    device = (await engineer.get(f"{DEVICES}/{EUI}")).json()
+    assert (await engineer.put(f"{DEVICES}/{EUI}", json=device)).status_code == 200
+    answer = await engineer.put(f"{DEVICES}/{EUI}", json={**device, "staton": "phu-hiep"})
+    assert fields_of(answer) == ["staton"]
+    station = (await engineer.get("/api/v1/stations/phu-hiep")).json()
+    assert (await engineer.put("/api/v1/stations/phu-hiep", json=station)).status_code == 200
+    answer = await engineer.put("/api/v1/stations/phu-hiep", json={**station, "threshold": {}})
+    assert answer.status_code == 422

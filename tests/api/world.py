@@ -23,6 +23,14 @@ def micros(time: datetime) -> int:
     return round(time.timestamp() * 1_000_000)
 
 
+LEVEL_ENTRY = {
+    "field": "distance_mm",
+    "metric": "water.level",
+    "scale": -0.001,
+    "offset": {"variable": "sensor_elevation_m"},
+}
+
+
 class World:
     """Rows as the writers would leave them."""
 
@@ -48,7 +56,8 @@ class World:
         )
         self.database.execute(
             "INSERT INTO device_type"
-            " VALUES ('ldds75', 'Dragino', 'LDDS75', 'dragino-ldds75', 1200, '[]', true)"
+            " VALUES ('ldds75', 'Dragino', 'LDDS75', 'dragino-ldds75', 1200, %s, true)",
+            (Jsonb([LEVEL_ENTRY]),),
         )
         self.device = self.one(
             "INSERT INTO device (dev_eui, name, status, device_type, station_id, variables)"
