@@ -12,12 +12,15 @@ import structlog
 
 from telemetry.model import RawMessage, Reject
 
-from .metrics import BACKLOG, BATCH, COMMIT, DUPLICATES, REJECTED, RETRIES, STORED
+from .metrics import BACKLOG, BATCH, COMMIT, DROPPED, DUPLICATES, REJECTED, RETRIES, STORED
 from .pipeline import parse
 from .transaction import BatchWriter, Committed, Item
 
 _log = structlog.get_logger()
 _Waiting = tuple[RawMessage, "asyncio.Future[None]"]
+MOST_WAITING = 100_000
+MOST_BYTES = 64 * 2**20
+_TELL_SECONDS = 60.0
 
 
 class Batcher:
@@ -25,7 +28,8 @@ class Batcher:
 
     The thread writes whatever waits as soon as it is free, up to `batch_size` at once: one message alone at
     low load, full batches under pressure. While the database is away it tries the same batch again
-    and nothing is reported as done, so nothing is acknowledged.
+    and nothing is reported as done, so nothing is acknowledged. What waits meanwhile is bounded by
+    `MOST_WAITING` messages and `MOST_BYTES` of payload.
     """
 
     def __init__(self, writer: BatchWriter, *, batch_size: int, max_message: int) -> None:
@@ -34,6 +38,9 @@ class Batcher:
         self._max_message = max_message
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Waiting] = []
+        self._bytes = 0
+        self._told = -_TELL_SECONDS
+        self._ended: asyncio.Future[BaseException] = self._loop.create_future()
         self._changed = threading.Condition()
         self._stopping = False
         self._giving_up = threading.Event()
@@ -41,13 +48,25 @@ class Batcher:
         self._thread.start()
 
     def submit(self, message: RawMessage) -> asyncio.Future[None]:
-        """Queue one message; cancelled when the batcher stops before it could be committed."""
+        """Queue one message; cancelled when the batcher stops before it could be committed.
+
+        Where no more may wait, a QoS 0 message is dropped: nobody could send it again. Any other is
+        refused, its future cancelled at once, and the broker has to keep it.
+        """
         future = self._loop.create_future()
         with self._changed:
+            if self._is_full():
+                self._refuse(message, future)
+                return future
             self._waiting.append((message, future))
+            self._bytes += len(message.payload)
             self._changed.notify()
         BACKLOG.inc()
         return future
+
+    async def ended(self) -> BaseException:
+        """Wait for the writer to end by itself, which it never should; what it stumbled over."""
+        return await asyncio.shield(self._ended)
 
     async def close(self, seconds: float) -> bool:
         """Commit what waits, at most for `seconds`; False when something stayed uncommitted."""
@@ -60,9 +79,24 @@ class Batcher:
             await asyncio.to_thread(self._thread.join, 10)
         left, self._waiting = self._waiting, []
         self._cancel(left)
-        return not left and not self._giving_up.is_set()
+        return not left and not self._giving_up.is_set() and not self._ended.done()
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= MOST_WAITING or self._bytes >= MOST_BYTES
+
+    def _refuse(self, message: RawMessage, future: asyncio.Future[None]) -> None:
+        if message.qos:
+            future.cancel()
+            return
+        DROPPED.inc()
+        future.set_result(None)
+        if time.monotonic() - self._told >= _TELL_SECONDS:
+            self._told = time.monotonic()
+            _log.error("qos_0_dropped", waiting=len(self._waiting), bytes=self._bytes,
+                       cure="bring the database back; QoS 0 messages are lost meanwhile")  # fmt: skip
 
     def _run(self) -> None:
+        batch: list[_Waiting] = []
         try:
             while True:
                 with self._changed:
@@ -71,7 +105,12 @@ class Batcher:
                         return
                     batch = self._waiting[: self._batch_size]
                     del self._waiting[: self._batch_size]
+                    self._bytes -= sum(len(message.payload) for message, _ in batch)
                 self._store(batch)
+        except BaseException as error:
+            _log.exception("writer_ended")
+            self._loop.call_soon_threadsafe(self._cancel, batch)
+            self._loop.call_soon_threadsafe(self._ended.set_result, error)
         finally:
             self._writer.close()
 

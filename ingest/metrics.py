@@ -9,6 +9,7 @@ STORED = Counter("quantrac_ingest_stored_total", "Rows committed", ["kind"])
 DUPLICATES = Counter("quantrac_ingest_duplicates_total", "Messages that were stored already")
 REJECTED = Counter("quantrac_ingest_rejected_total", "Messages that became rejects", ["reason"])
 RETRIES = Counter("quantrac_ingest_retries_total", "Batches tried again because the database was away")
+DROPPED = Counter("quantrac_ingest_dropped_total", "QoS 0 messages dropped while the backlog was full")
 BATCH = Histogram(
     "quantrac_ingest_batch_messages",
     "Messages in one transaction",

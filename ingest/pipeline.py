@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import msgspec
 
 from decoders.normalise import Normalised
 from telemetry.errors import BadMessage, DecodeError
@@ -13,16 +15,17 @@ from telemetry.store.registry import DeviceRow
 from . import adapters
 from .directory import Directory
 from .quality import gross_range
+from .text import json_of, storable
 
 Outcome = Uplink | Event | Reject
 _EUI_IN_TOPIC = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])", re.IGNORECASE)
 
 
 class Decoded(NamedTuple):
-    """What a frame says: readings, the codec's fields, who decoded it, and why there is less than hoped."""
+    """What a frame says: readings, the codec's fields as JSON, who decoded it, why there is no more."""
 
     readings: list[Reading]
-    fields: dict[str, Any] | None
+    fields: msgspec.Raw | None
     decoded_by: str | None
     problem: str | None
 
@@ -38,7 +41,7 @@ def parse(message: RawMessage, max_size: int) -> Outcome:
         return Reject(
             key=message_key(message),
             reason=error.reason,
-            detail=_storable(str(error)),
+            detail=storable(str(error)),
             field=error.field,
             dev_eui=found.group().lower() if found else None,
         )
@@ -65,7 +68,7 @@ def decode(uplink: Uplink, device: DeviceRow, directory: Directory) -> Decoded:
     reader = directory.readers.get(device.device_type)
     if reader is None:
         problem = directory.problems.get(device.device_type, f"device type {device.device_type} is not known")
-        return Decoded([], None, None, _storable(problem))
+        return Decoded([], None, None, storable(problem))
     if not uplink.payload:
         return Decoded([], None, reader.stamp, "payload: empty")
     if not uplink.f_port:
@@ -74,16 +77,16 @@ def decode(uplink: Uplink, device: DeviceRow, directory: Directory) -> Decoded:
         fields = reader.codec.decode(uplink.f_port, uplink.payload)
         normalised = reader.normalise(fields, device.variables)
     except DecodeError as error:
-        return Decoded([], None, reader.stamp, _storable(str(error)))
+        return Decoded([], None, reader.stamp, storable(str(error)))
     except Exception as error:  # a third party's codec may raise anything, and fails alone
-        return Decoded([], None, reader.stamp, _storable(f"codec failed: {type(error).__name__}: {error}"))
-    return Decoded(_readings(normalised), fields, reader.stamp, "; ".join(normalised.problems) or None)
+        return Decoded([], None, reader.stamp, storable(f"codec failed: {type(error).__name__}: {error}"))
+    problems, kept = normalised.problems, None
+    try:
+        kept = json_of(fields)
+    except Exception as error:  # the readings are sound all the same
+        problems = [*problems, f"fields not kept: {type(error).__name__}: {error}"]
+    return Decoded(_readings(normalised), kept, reader.stamp, storable("; ".join(problems)) or None)
 
 
 def _readings(normalised: Normalised) -> list[Reading]:
     return [Reading(v.metric, v.channel, v.value, gross_range(v.metric, v.value)) for v in normalised.values]
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL's text has neither U+0000 nor lone surrogates."""
-    return text.replace("\x00", "").encode("utf-8", "backslashreplace").decode()[:2000]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,10 +18,13 @@ from telemetry.store.registry import DeviceRow
 from telemetry.store.writer import FENCE, ReadingRow, copy_readings, jsonb, merge_latest, micros
 
 from .directory import Directory, read_directory
+from .faults import blames_content
 from .pipeline import Decoded, decode
+from .text import storable
 
 _log = structlog.get_logger()
 FRAMES_A_STEP = 500
+FENCE_SECONDS = 5
 
 _NEXT_JOB = """
     SELECT job.id, device.id, device.dev_eui, device.status, device.device_type, device.variables,
@@ -38,6 +42,10 @@ _FRAMES = """
     FOR UPDATE  -- of two jobs for one device the second waits, then sees the stamp and skips
 """
 _STAMP = "UPDATE uplink SET decoded_by = %s, problem = %s, fields = %s WHERE time = %s AND dedup_key = %s"
+
+
+_DONE = "UPDATE decode_job SET state = 'done', finished_at = now(), frames = %s, readings = %s WHERE id = %s"
+_FAILED = "UPDATE decode_job SET state = 'failed', finished_at = now(), error = %s WHERE id = %s"
 
 
 class _Frame(NamedTuple):
@@ -62,17 +70,23 @@ class Redecoder:
         self._connect = connect
         self._writer = writer
         self._codecs = codecs
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Let `run_waiting` return after the step it is at; the job goes on with the next process."""
+        self._stopping.set()
 
     def run_waiting(self) -> int:
-        """Work off all jobs that wait; returns how many.
+        """Work off all jobs that wait; returns how many. One that its frames or codec spoil is marked failed.
 
         Raises:
-            psycopg.OperationalError: the database is away; finished steps stay done, the job goes on later.
+            psycopg.Error: the database is away, busy or not migrated; finished steps stay done, the job
+                goes on later.
         """
         with self._connect() as connection:
             connection.autocommit = True
             done = 0
-            while self._one_job(connection):
+            while not self._stopping.is_set() and self._one_job(connection):
                 done += 1
             return done
 
@@ -82,26 +96,34 @@ class Redecoder:
             if job is None:
                 return False
             job_id, device = job[0], DeviceRow(*job[1:])
-            # Waits for every writer that still decodes by the old registry; later ones read the new.
-            with self._connect() as fence:
-                fence.execute("SELECT pg_advisory_xact_lock(%s)", (FENCE,))
-            version = cursor.execute("SELECT version FROM registry_version").fetchone()
-            directory = read_directory(cursor, self._codecs, version[0] if version else 0)
-            frames = readings = 0
-            after = (datetime.fromisoformat("0001-01-01T00:00:00+00:00"), 0)
-            while True:
-                step = self._step(device, directory, after)
-                if step is None:
-                    break
-                after, stepped, read = step
-                frames, readings = frames + stepped, readings + read
-            cursor.execute(
-                "UPDATE decode_job SET state = 'done', finished_at = now(), frames = %s, readings = %s"
-                " WHERE id = %s",
-                (frames, readings, job_id),
-            )
+            try:
+                frames, readings = self._decode_all(cursor, device)
+            except Exception as error:
+                if not blames_content(error):
+                    raise
+                _log.exception("decode_job_failed", job=job_id, dev_eui=device.dev_eui)
+                cursor.execute(_FAILED, (storable(f"{type(error).__name__}: {error}"), job_id))
+                return True
+            if self._stopping.is_set():
+                return False
+            cursor.execute(_DONE, (frames, readings, job_id))
         _log.info("frames_decoded_again", dev_eui=device.dev_eui, frames=frames, readings=readings)
         return True
+
+    def _decode_all(self, cursor: psycopg.Cursor[Any], device: DeviceRow) -> tuple[int, int]:
+        # Waits for every writer that still decodes by the old registry; later ones read the new. Not for
+        # long: whoever comes meanwhile waits behind us, and one writer may hang.
+        with self._connect() as fence:
+            fence.execute(f"SET LOCAL lock_timeout = '{FENCE_SECONDS}s'")
+            fence.execute("SELECT pg_advisory_xact_lock(%s)", (FENCE,))
+        version = cursor.execute("SELECT version FROM registry_version").fetchone()
+        directory = read_directory(cursor, self._codecs, version[0] if version else 0)
+        frames = readings = 0
+        after = (datetime.fromisoformat("0001-01-01T00:00:00+00:00"), 0)
+        while not self._stopping.is_set() and (step := self._step(device, directory, after)):
+            after, stepped, read = step
+            frames, readings = frames + stepped, readings + read
+        return frames, readings
 
     def _step(
         self, device: DeviceRow, directory: Directory, after: tuple[datetime, int]

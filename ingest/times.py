@@ -8,6 +8,8 @@ from telemetry.model import UplinkFlag
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(minutes=5)
+_SERVER_AHEAD = timedelta(days=1)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def settle(
@@ -19,13 +21,22 @@ def settle(
     server's (of ours, when the server gives none); else the network server's is taken, if itself
     plausible. None: no clock can be believed, and the first arrival decides (table `untimed`).
     """
-    if ns_time is not None and not _plausible(ns_time, received_at + timedelta(days=1)):
-        ns_time = None
+    ns_time = believed_ns_time(ns_time, received_at)
     if time is not None and _plausible(time, ns_time or received_at):
         return time, UplinkFlag(0)
     if ns_time is not None:
         return ns_time, UplinkFlag.NETWORK_TIME
     return None, UplinkFlag.ASSIGNED_TIME
+
+
+def believed_ns_time(ns_time: datetime | None, received_at: datetime) -> datetime | None:
+    """The network server's time, where it lies from 2000 to a day ahead of ours."""
+    return ns_time if ns_time is not None and _plausible(ns_time, received_at + _SERVER_AHEAD) else None
+
+
+def own_time(time: datetime | None, ns_time: datetime | None) -> tuple[datetime | None, UplinkFlag]:
+    """What `settle` says whenever our own clock is right: the time a redelivered message was stored under."""
+    return settle(time, ns_time, _LATEST)
 
 
 def _plausible(time: datetime, reference: datetime) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from decoders.registry import Registry
-from telemetry.model import Event, RawMessage, Reject, Uplink, message_key
+from telemetry.model import Event, RawMessage, Reject, Uplink, UplinkFlag, message_key
 from telemetry.store.registry import DeviceRow, add_unregistered
 from telemetry.store.writer import (
     EventRow,
@@ -18,32 +18,24 @@ from telemetry.store.writer import (
     Rows,
     UplinkRow,
     Written,
+    assign_times,
     assigned_times,
     gateways_json,
     jsonb,
     micros,
     registry_version,
+    stored_under,
     uplink_ids,
     write,
 )
 
-from .adapters.base import clean
 from .directory import Directory, read_directory
+from .faults import blames_content
 from .pipeline import Outcome, decode
-from .times import settle
+from .text import clean, storable
+from .times import believed_ns_time, own_time, settle
 
 Item = tuple[RawMessage, Outcome]
-
-# What one row can be blamed for; anything else the database says concerns the whole batch and is tried again.
-_ROW_FAULTS = (
-    psycopg.DataError,
-    psycopg.IntegrityError,
-    psycopg.errors.ProgramLimitExceeded,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
 
 
 class Committed(NamedTuple):
@@ -77,11 +69,10 @@ class BatchWriter:
         Raises:
             psycopg.Error: the database is away, busy or not migrated; the same batch may be tried again.
         """
-        unique = list(
-            {_identity(message, outcome): (message, outcome) for message, outcome in reversed(items)}.values()
-        )
-        unique.reverse()
-        written = self._commit_unique(unique)
+        unique: dict[tuple[str, object], Item] = {}
+        for item in items:
+            unique.setdefault(_identity(*item), item)
+        written = self._commit_unique(list(unique.values()))
         return Committed(written, len(items) - sum((written.uplinks, written.events, written.rejects)))
 
     def close(self) -> None:
@@ -95,7 +86,9 @@ class BatchWriter:
                 return self._transact(items, careful=False)
             except psycopg.errors.UniqueViolation:
                 return self._transact(items, careful=True)
-        except _ROW_FAULTS as error:
+        except Exception as error:
+            if not blames_content(error):
+                raise
             return self._isolate(items, error)
 
     def _isolate(self, items: Sequence[Item], error: Exception) -> Written:
@@ -109,7 +102,7 @@ class BatchWriter:
         reject = Reject(
             key=message_key(message),
             reason="not_storable",
-            detail=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            detail=storable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"),
             dev_eui=outcome.dev_eui,
             network=outcome.network,
         )
@@ -158,18 +151,21 @@ class BatchWriter:
         uplinks = [(m, o) for m, o in items if isinstance(o, Uplink)]
         events = [(m, o) for m, o in items if isinstance(o, Event)]
         rejects = [(m, o) for m, o in items if isinstance(o, Reject)]
-        times = _Times(cursor, [*uplinks, *events])
+        times = _times(cursor, [*uplinks, *events])
         ids = uplink_ids(cursor, len(uplinks)) if uplinks else []
         uplink_rows, groups = [], []
-        for (message, uplink), uplink_id in zip(uplinks, ids, strict=True):
+        for (message, uplink), uplink_id, (time, flag) in zip(uplinks, ids, times, strict=False):
             device = newcomers.get(uplink.dev_eui) or self._directory.devices[uplink.dev_eui]
-            row, readings = self._uplink(message, uplink, device, uplink_id, *times.of(message, uplink))
+            row, readings = self._uplink(message, uplink, device, uplink_id, time, flag)
             uplink_rows.append(row)
             groups.append(readings)
         return Rows(
             uplink_rows,
             groups,
-            [self._event(m, e, newcomers, times.of(m, e)[0]) for m, e in events],
+            [
+                self._event(m, e, newcomers, at[0])
+                for (m, e), at in zip(events, times[len(uplinks) :], strict=True)
+            ],
             [RejectRow(m.received_at, r, m.source, _text(m.topic), m.payload) for m, r in rejects],
         )
 
@@ -180,20 +176,20 @@ class BatchWriter:
         device: DeviceRow,
         uplink_id: int,
         time: datetime,
-        flags: int,
+        flag: UplinkFlag,
     ) -> tuple[UplinkRow, list[ReadingRow]]:
         decoded = decode(uplink, device, self._directory)
         best = uplink.best
         row = UplinkRow(
             time=time,
-            ns_time=uplink.ns_time,
+            ns_time=believed_ns_time(uplink.ns_time, message.received_at),
             ingest_time=message.received_at,
             id=uplink_id,
             dedup_key=uplink.dedup_key,
             device_id=device.id,
             f_cnt=uplink.f_cnt,
             f_port=uplink.f_port,
-            flags=int(uplink.flags) | flags,
+            flags=int(uplink.flags | flag),
             spreading_factor=uplink.spreading_factor,
             frequency=uplink.frequency,
             rssi=best.rssi if best else None,
@@ -234,35 +230,44 @@ class BatchWriter:
         )
 
 
-class _Times:
-    """The time of every message of a batch; those without a believable clock keep the first one they got."""
+def _times(
+    cursor: psycopg.Cursor[Any], items: Sequence[tuple[RawMessage, Uplink | Event]]
+) -> list[tuple[datetime, UplinkFlag]]:
+    """The time of every message, as if each came alone and in this order.
 
-    def __init__(
-        self, cursor: psycopg.Cursor[Any], items: Sequence[tuple[RawMessage, Uplink | Event]]
-    ) -> None:
-        doubtful, wanted = [], []
-        for message, outcome in items:
-            ns_time = outcome.ns_time if isinstance(outcome, Uplink) else None
-            if settle(outcome.time, ns_time, message.received_at)[0] is None:
-                wanted.append((outcome.dedup_key, message.received_at))
-            elif ns_time is None:  # may have been ahead of our clock when it first came
-                doubtful.append(outcome.dedup_key)
-        self._assigned = assigned_times(cursor, doubtful, wanted)
-
-    def of(self, message: RawMessage, outcome: Uplink | Event) -> tuple[datetime, int]:
+    The one under which a message was first stored stays: what was assigned once, or its own, should our
+    clock have been wrong then or now. Otherwise its own counts while plausible, else its first arrival.
+    """
+    settled, own = [], []
+    for message, outcome in items:
         ns_time = outcome.ns_time if isinstance(outcome, Uplink) else None
-        time, flag = settle(outcome.time, ns_time, message.received_at)
-        assigned = self._assigned.get(outcome.dedup_key)
-        if assigned is not None:
-            return assigned, 16
-        assert time is not None
-        return time, int(flag)
+        settled.append(settle(outcome.time, ns_time, message.received_at))
+        own.append(own_time(outcome.time, ns_time) if settled[-1][0] is None else settled[-1])
+    keys = [outcome.dedup_key for _, outcome in items]
+    assigned = assigned_times(cursor, keys)
+    doubtful = [n for n, (time, _) in enumerate(settled) if time is None and keys[n] not in assigned]
+    stored = stored_under(cursor, [(keys[n], time) for n in doubtful if (time := own[n][0]) is not None])
+    for n in doubtful:
+        if (keys[n], own[n][0]) in stored:
+            settled[n] = own[n]
+    decided = assign_times(
+        cursor, [(keys[n], items[n][0].received_at) for n in doubtful if settled[n][0] is None]
+    )
+    times = []
+    for key, (time, flag) in zip(keys, settled, strict=True):
+        if time is None and key not in assigned:
+            assigned[key] = decided[key]
+        kept = assigned.get(key, time)
+        assert kept is not None
+        times.append((kept, UplinkFlag.ASSIGNED_TIME if key in assigned else flag))
+    return times
 
 
 def _identity(message: RawMessage, outcome: Outcome) -> tuple[str, object]:
     if isinstance(outcome, Reject):
         return "reject", outcome.key
-    return type(outcome).__name__, outcome.dedup_key
+    ns_time = outcome.ns_time if isinstance(outcome, Uplink) else None
+    return type(outcome).__name__, (outcome.dedup_key, outcome.time, ns_time)
 
 
 def _text(topic: str) -> str:

@@ -72,13 +72,13 @@ class _Child:
         loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
         while not self._stopping.is_set():
             started = loop.time()
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                pass_fds=(self._pipe,),
-                env={**os.environ, "QUANTRAC_METRICS_LISTEN": ""},  # one port cannot serve all children
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C reaches only us, and we stop them in order
-            )
+            try:
+                self._process = await self._spawn()
+            except OSError as error:  # no memory, no process or file left: it may pass
+                _log.error("service_cannot_start", service=self._name, error=str(error), retry_in=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
             self.pid = self._process.pid
             status = await self._process.wait()
             self.pid = None
@@ -91,3 +91,12 @@ class _Child:
             _log.error("service_ended", service=self._name, status=status, restart_in=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._command,
+            pass_fds=(self._pipe,),
+            env={**os.environ, "QUANTRAC_METRICS_LISTEN": ""},  # one port cannot serve all children
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches only us, and we stop them in order
+        )

@@ -33,7 +33,7 @@ from telemetry.store.migrate import migrate
 _log = structlog.get_logger()
 _SERVICES = ("api", "ingest", "alert", "deliver")
 _STOP_ORDER = ("simulate", "ingest", "alert", "deliver", "api")
-_ADMIN_FILE = "admin-password"
+ADMIN_FILE = "admin-password"
 _PORT_SECONDS = 15.0
 _READY_SECONDS = 60.0
 _WATCH_SECONDS = 2.0
@@ -75,10 +75,15 @@ class _Servers:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             for server in (self.postgres, self.broker):
-                if server is not None and not await asyncio.to_thread(server.is_running):
-                    _log.error("embedded_server_ended", server=type(server).__name__)
-                    with suppress(QuantracError):
+                if server is None:
+                    continue
+                name = type(server).__name__
+                try:
+                    if not await asyncio.to_thread(server.is_running):
+                        _log.error("embedded_server_ended", server=name)
                         await asyncio.to_thread(server.start)
+                except Exception as error:  # a full disk, say: it may pass
+                    _log.error("embedded_server_cannot_start", server=name, error=str(error))
 
 
 async def run(context: Context, options: Options) -> None:
@@ -161,7 +166,7 @@ def _runtime(url: str, ingest: IngestSettings, broker: BrokerInfo | None, addres
 
 async def _first_admin(url: str, data_dir: Path) -> str | None:
     """The first admin's password, as long as nobody changed it; made when there is no account yet."""
-    file = data_dir / _ADMIN_FILE
+    file = data_dir / ADMIN_FILE
     async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:
         row = await (await connection.execute("SELECT count(*) AS n FROM account")).fetchone()
         if row is not None and row["n"] == 0:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,6 +15,11 @@ from telemetry.model import Event, RawMessage, Uplink
 
 Parsed = Uplink | Event
 T = TypeVar("T")
+N = TypeVar("N", int, float)
+
+SPREADING_FACTOR = (1, 12)
+DECIBELS = (-1000.0, 1000.0)
+"""What rssi and snr are believed within."""
 
 
 class Adapter(NamedTuple):
@@ -84,6 +89,11 @@ def in_range(value: int | None, field: str, highest: int) -> int | None:
     return value
 
 
+def within(value: N | None, lowest: float, highest: float) -> N | None:
+    """The same for what is nice to know: None where no radio could have reported it."""
+    return value if value is not None and lowest <= value <= highest else None
+
+
 def integer(value: int | str | None, field: str) -> int | None:
     """Protobuf's JSON writes 64-bit integers as strings.
 
@@ -102,7 +112,7 @@ def parse_time(text: str | None, field: str) -> datetime | None:
     """An RFC 3339 time with up to nanoseconds, rounded to microseconds; None when absent or empty.
 
     Raises:
-        BadMessage: not a time, or one without an offset.
+        BadMessage: not a time, one without an offset, or one that is in no year 1 to 9999 of UTC.
     """
     if not text:
         return None
@@ -112,6 +122,13 @@ def parse_time(text: str | None, field: str) -> datetime | None:
         raise BadMessage("bad_time", f"{field}: {text[:64]!r} is no RFC 3339 time", field=field) from None
     if time.tzinfo is None:
         raise BadMessage("bad_time", f"{field}: {text[:64]!r} has no offset from UTC", field=field)
+    if time.year in (MINYEAR, MAXYEAR):
+        try:
+            time.astimezone(UTC)
+        except OverflowError:
+            raise BadMessage(
+                "bad_time", f"{field}: {text[:64]!r} is in no year 1 to 9999 of UTC", field=field
+            ) from None
     return time
 
 
@@ -121,14 +138,3 @@ def time_or_none(text: str | None) -> datetime | None:
         return parse_time(text, "")
     except BadMessage:
         return None
-
-
-def clean(value: Any) -> Any:
-    """JSON values as PostgreSQL's jsonb takes them: without U+0000 and lone surrogates."""
-    if isinstance(value, str):
-        return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, dict):
-        return {clean(k): clean(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [clean(v) for v in value]
-    return value

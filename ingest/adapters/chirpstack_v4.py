@@ -14,16 +14,19 @@ import msgspec
 from telemetry.errors import BadMessage
 from telemetry.model import Event, Gateway, RawMessage, Uplink, UplinkFlag, hash_key
 
+from ..text import clean
 from .base import (
+    DECIBELS,
+    SPREADING_FACTOR,
     Adapter,
     Parsed,
-    clean,
     decode_base64,
     decode_json,
     hex_eui,
     in_range,
     parse_time,
     time_or_none,
+    within,
 )
 
 NAME = "chirpstack-v4"
@@ -142,7 +145,7 @@ def _uplink(message: RawMessage) -> Uplink:
         f_port=in_range(up.f_port, "fPort", 255),
         dev_addr=up.dev_addr,
         flags=flags,
-        spreading_factor=lora.spreading_factor if lora else None,
+        spreading_factor=within(lora.spreading_factor if lora else None, *SPREADING_FACTOR),
         frequency=in_range(up.tx_info.frequency if up.tx_info else None, "txInfo.frequency", 0x7FFFFFFF),
         gateways=tuple(_gateway(rx) for rx in up.rx_info),
         origin=_origin(info),
@@ -155,8 +158,8 @@ def _gateway(rx: _Rx) -> Gateway:
     known = place is not None and (place.latitude is not None or place.longitude is not None)
     return Gateway(
         id=rx.gateway_id,
-        rssi=rx.rssi,
-        snr=rx.snr,
+        rssi=within(rx.rssi, *DECIBELS),
+        snr=within(rx.snr, *DECIBELS),
         time=time_or_none(rx.gw_time or rx.time),
         latitude=(place.latitude or 0.0) if place and known else None,
         longitude=(place.longitude or 0.0) if place and known else None,

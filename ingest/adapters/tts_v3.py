@@ -14,10 +14,12 @@ import msgspec
 from telemetry.errors import BadMessage
 from telemetry.model import Event, Gateway, RawMessage, Uplink, UplinkFlag, hash_key
 
+from ..text import clean
 from .base import (
+    DECIBELS,
+    SPREADING_FACTOR,
     Adapter,
     Parsed,
-    clean,
     decode_base64,
     decode_json,
     hex_eui,
@@ -25,6 +27,7 @@ from .base import (
     integer,
     parse_time,
     time_or_none,
+    within,
 )
 
 NAME = "tts-v3"
@@ -158,7 +161,7 @@ def _uplink(message: RawMessage) -> Uplink:
         f_port=in_range(up.f_port, "uplink_message.f_port", 255),
         dev_addr=ids.dev_addr.lower() if ids.dev_addr else None,
         flags=flags,
-        spreading_factor=lora.spreading_factor if lora else None,
+        spreading_factor=within(lora.spreading_factor if lora else None, *SPREADING_FACTOR),
         frequency=in_range(frequency, "uplink_message.settings.frequency", 0x7FFFFFFF),
         gateways=tuple(_gateway(rx) for rx in up.rx_metadata),
         origin=_origin(ids),
@@ -181,8 +184,8 @@ def _gateway(rx: _Rx) -> Gateway:
         name = broker.forwarder_gateway_eui or broker.forwarder_gateway_id or name
     return Gateway(
         id=name.lower(),
-        rssi=rx.rssi,
-        snr=rx.snr,
+        rssi=within(rx.rssi, *DECIBELS),
+        snr=within(rx.snr, *DECIBELS),
         time=time_or_none(rx.time),
         latitude=rx.location.latitude if rx.location else None,
         longitude=rx.location.longitude if rx.location else None,

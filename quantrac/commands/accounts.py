@@ -49,12 +49,12 @@ def user_add(
 
 def user_password(login: str, data: Data = None) -> None:
     """Give an account a new first password, printed once; who is logged in with it is logged out."""
-    from quantrac.up import _ADMIN_FILE
+    from quantrac.up import ADMIN_FILE
 
     password = secrets.token_urlsafe(12)
     _with_database(data, lambda db: _replace_password(db, login, password))
     if login == "admin":  # `up` shows this file's password for as long as it has to be changed
-        (Context(data).common.data_dir / _ADMIN_FILE).unlink(missing_ok=True)
+        (Context(data).common.data_dir / ADMIN_FILE).unlink(missing_ok=True)
     typer.echo(password)
 
 

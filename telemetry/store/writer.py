@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 from psycopg.types.json import Jsonb
+from psycopg.types.numeric import Float4
 
 from ..model import Event, Gateway, Reject
 from .lanes import commit_batch, pack
@@ -116,21 +117,47 @@ def uplink_ids(cursor: psycopg.Cursor[Any], count: int) -> list[int]:
     return [start + offset for start in starts for offset in range(1000)][:count]
 
 
-_ASSIGN = "INSERT INTO untimed (dedup_key, time) SELECT * FROM unnest(%s::uuid[], %s::timestamptz[])"
+_ASSIGN = """
+    INSERT INTO untimed (dedup_key, time) SELECT * FROM unnest(%s::uuid[], %s::timestamptz[])
+    ON CONFLICT DO NOTHING
+"""
+_STORED = """
+    WITH asked AS (SELECT * FROM unnest(%s::uuid[], %s::timestamptz[]) AS a (dedup_key, time))
+    SELECT dedup_key, time FROM asked JOIN uplink USING (time, dedup_key)
+    UNION ALL
+    SELECT dedup_key, time FROM asked JOIN event USING (time, dedup_key)
+"""
 
 
-def assigned_times(
-    cursor: psycopg.Cursor[Any], known: Sequence[UUID], wanted: Sequence[tuple[UUID, datetime]]
-) -> dict[UUID, datetime]:
-    """Times of messages that carry none: `known` are looked up, `wanted` are decided now unless they were."""
-    if wanted:
-        keys, times = [k for k, _ in wanted], [t for _, t in wanted]
-        cursor.execute(f"{_ASSIGN} ON CONFLICT DO NOTHING", (keys, times))
-    keys = [*known, *(k for k, _ in wanted)]
+def assigned_times(cursor: psycopg.Cursor[Any], keys: Sequence[UUID]) -> dict[UUID, datetime]:
+    """The times that were assigned to those of these messages which no clock could be believed of."""
     if not keys:
         return {}
-    cursor.execute("SELECT dedup_key, time FROM untimed WHERE dedup_key = ANY(%s)", (keys,))
+    # As one text: a list of UUIDs costs four times as much CPU, and every batch asks.
+    asked = f"{{{','.join([key.hex for key in keys])}}}"
+    cursor.execute("SELECT dedup_key, time FROM untimed WHERE dedup_key = ANY(%s::uuid[])", (asked,))
     return dict(cursor.fetchall())
+
+
+def assign_times(
+    cursor: psycopg.Cursor[Any], wanted: Sequence[tuple[UUID, datetime]]
+) -> dict[UUID, datetime]:
+    """Decide on a time for these messages, unless another writer was first; of each key the first counts."""
+    if not wanted:
+        return {}
+    keys, times = [k for k, _ in wanted], [t for _, t in wanted]
+    cursor.execute(_ASSIGN, (keys, times))
+    return assigned_times(cursor, keys)
+
+
+def stored_under(
+    cursor: psycopg.Cursor[Any], asked: Sequence[tuple[UUID, datetime]]
+) -> set[tuple[UUID, datetime]]:
+    """Those of (dedup_key, time) that an uplink or event is stored under."""
+    if not asked:
+        return set()
+    cursor.execute(_STORED, ([k for k, _ in asked], [t for _, t in asked]))
+    return set(cursor.fetchall())
 
 
 _UPLINK_COLUMNS = ", ".join(UplinkRow._fields)
@@ -165,7 +192,7 @@ def write(cursor: psycopg.Cursor[Any], writer: str, rows: Rows, *, careful: bool
         psycopg.DataError: a value no column takes; the caller finds the row by halving the batch.
     """
     if careful:
-        new = [bool(cursor.execute(_INSERT_UPLINK, row).rowcount) for row in rows.uplinks]
+        new = [bool(cursor.execute(_INSERT_UPLINK, _rounded(row)).rowcount) for row in rows.uplinks]
     else:
         _copy(cursor, _COPY_UPLINKS, _UPLINK_TYPES, rows.uplinks)
         new = [True] * len(rows.uplinks)
@@ -179,6 +206,12 @@ def write(cursor: psycopg.Cursor[Any], writer: str, rows: Rows, *, careful: bool
         merge_latest(cursor, [(row.device_id, row.time) for row in uplinks], groups)
         commit_batch(cursor, writer, len(uplinks), pack(readings))
     return Written(len(uplinks), len(readings), events, rejects)
+
+
+def _rounded(row: UplinkRow) -> UplinkRow:
+    """With the floats COPY sends: a cast from double precision would refuse what underflows."""
+    rssi, snr = (Float4(value) if value is not None else None for value in (row.rssi, row.snr))
+    return row._replace(rssi=rssi, snr=snr)
 
 
 def _event_values(row: EventRow) -> tuple[Any, ...]:

@@ -168,6 +168,8 @@ EDITS = [
     ({"deduplicationId": ""}, "missing_field", "deduplicationId"),
     ({"time": "yesterday"}, "bad_time", "time"),
     ({"time": "2026-03-02T09:34:15"}, "bad_time", "time"),
+    ({"time": "9999-12-31T23:59:59-12:00"}, "bad_time", "time"),
+    ({"time": "0001-01-01T00:00:00+14:00"}, "bad_time", "time"),
     ({"deviceInfo": {"devEui": "24e1"}}, "bad_dev_eui", "deviceInfo.devEui"),
     ({"deviceInfo": {}}, "missing_field", "deviceInfo.devEui"),
     ({"rxInfo": {}}, "wrong_type", "rxInfo"),
@@ -184,8 +186,9 @@ def test_bad_field_is_named(changes: dict[str, object], reason: str, field: str)
     assert (caught.value.reason, caught.value.field) == (reason, field)
 
 
-def test_a_gateways_broken_clock_does_not_cost_the_measurement() -> None:
-    rx = [{**UP.body["rxInfo"][0], "gwTime": "not a time"}]  # type: ignore[index]
+@pytest.mark.parametrize("broken", ["not a time", "9999-12-31T23:59:59-12:00"])
+def test_a_gateways_broken_clock_does_not_cost_the_measurement(broken: str) -> None:
+    rx = [{**UP.body["rxInfo"][0], "gwTime": broken}]  # type: ignore[index]
     up = parse(edited(UP, rxInfo=rx))
     assert isinstance(up, Uplink)
     assert up.gateways[0].time is None

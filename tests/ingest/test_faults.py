@@ -12,7 +12,11 @@ import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
+from ingest import batcher
+from ingest.sources import mqtt
+from ingest.transaction import BatchWriter
 from quantrac.embedded import BrokerInfo, EmbeddedBroker
+from telemetry.errors import QuantracError
 from tests.ingest.conftest import Running
 from tests.program import Program
 from tests.proxy import TcpProxy
@@ -137,11 +141,12 @@ async def test_a_broker_that_restarts_is_followed_again(
         await asyncio.to_thread(server.stop)
 
 
-async def test_nats_as_the_broker(ingest: Running, tmp_path: Path, database: Database) -> None:
+@pytest.mark.parametrize("version", ["3.1.1", "auto"])
+async def test_nats_as_the_broker(version: str, ingest: Running, tmp_path: Path, database: Database) -> None:
     server = EmbeddedBroker(tmp_path / "nats", kind="nats")
     info = server.start()
     try:
-        async with ingest(mqtt_url=info.urls["ingest"], mqtt_version="3.1.1"):
+        async with ingest(mqtt_url=info.urls["ingest"], mqtt_version=version):
             await asyncio.to_thread(publish, info.urls["network"], uplinks(500))
             await until(lambda: stored(database)[0] == 500)
         assert stored(database) == (500, 500)
@@ -161,3 +166,65 @@ async def test_a_row_the_database_refuses_costs_only_itself(
     assert row is not None
     assert row["reason"] == "not_storable"
     assert "unlucky" in row["detail"]
+
+
+async def test_a_writer_that_ends_ends_the_process_and_acknowledges_nothing(
+    ingest: Running, broker: BrokerInfo, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbles(*_: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    async def until_it_ends() -> None:
+        async with ingest():
+            await asyncio.to_thread(publish, broker.urls["network"], uplinks(50))
+            await until(lambda: not connected())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchWriter, "commit", stumbles)
+        with pytest.raises(QuantracError, match="writer ended: RuntimeError: nobody thought of this"):
+            await until_it_ends()
+    async with ingest():
+        await until(lambda: stored(database)[0] == 50)
+
+
+async def test_a_source_that_fails_ends_the_service_at_once(
+    ingest: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = asyncio.Event()
+
+    async def fails(*_: object) -> None:
+        mqtt.CONNECTED.set(1)
+        await go.wait()
+        raise RuntimeError("no source")
+
+    async def until_it_ends() -> None:
+        async with ingest():
+            running = next(task for task in asyncio.all_tasks() if task.get_name() == "ingest")
+            go.set()
+            await until(running.done, 10)  # without being told to stop
+
+    monkeypatch.setattr(mqtt.MqttSource, "run", fails)
+    with pytest.raises(RuntimeError, match="no source"):
+        await until_it_ends()
+
+
+async def test_a_full_backlog_is_left_to_the_broker(
+    ingest: Running,
+    broker: BrokerInfo,
+    database: Database,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batcher, "MOST_WAITING", 50)
+    monkeypatch.setattr(mqtt, "_FULL_SECONDS", 0.2)
+    monkeypatch.setattr(mqtt, "_FULL_ACK_SECONDS", 1.0)
+    parts = psycopg.conninfo.conninfo_to_dict(database_url)
+    async with TcpProxy(str(parts["host"]), int(str(parts["port"]))) as proxy:
+        through = psycopg.conninfo.make_conninfo(database_url, port=proxy.port, host="127.0.0.1")
+        async with ingest(database=through, batch_size=10):
+            await proxy.cut()
+            await asyncio.to_thread(publish, broker.urls["network"], uplinks(300))
+            await until(lambda: not connected())
+            proxy.mend()
+            await until(lambda: stored(database)[0] == 300, 60)
+    assert stored(database) == (300, 300)

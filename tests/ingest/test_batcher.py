@@ -1,0 +1,69 @@
+"""What waits for the database is bounded, and a writer that ends is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any, cast
+
+import psycopg
+import pytest
+from prometheus_client import REGISTRY
+
+from ingest import batcher as batching
+from ingest.batcher import Batcher
+from ingest.transaction import BatchWriter
+from telemetry.model import RawMessage
+from tests.ingest.store import NOW
+from tests.wait import until
+
+
+class Away:
+    """A writer whose database is away until `back` is set."""
+
+    def __init__(self) -> None:
+        self.back = threading.Event()
+        self.asked = 0
+
+    def commit(self, items: Sequence[Any]) -> Any:
+        self.asked += 1
+        if not self.back.is_set():
+            raise psycopg.OperationalError("away")
+        raise SystemExit("a codec may do this")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def message(qos: int, size: int = 1) -> RawMessage:
+    return RawMessage("t", b"x" * size, NOW, "mqtt", qos)
+
+
+@pytest.mark.parametrize(("most", "size"), [("MOST_WAITING", 1), ("MOST_BYTES", 10)])
+async def test_what_waits_is_bounded(most: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, most, 10 * size)
+    writer = Away()
+    batcher = Batcher(cast(BatchWriter, writer), batch_size=1, max_message=1000)
+    batcher.submit(message(1))
+    await until(lambda: writer.asked)  # the writer holds that one
+    waiting = [batcher.submit(message(1, size)) for _ in range(10)]
+    before = REGISTRY.get_sample_value("quantrac_ingest_dropped_total")
+    dropped, refused = batcher.submit(message(0)), batcher.submit(message(1))
+    assert (dropped.done(), dropped.cancelled(), refused.cancelled()) == (True, False, True)
+    assert REGISTRY.get_sample_value("quantrac_ingest_dropped_total") == (before or 0) + 1
+    assert not any(future.done() for future in waiting)
+    assert not await batcher.close(0.1)
+    assert all(future.cancelled() for future in waiting)
+
+
+async def test_a_writer_that_ends_says_so_and_reports_nothing_as_done() -> None:
+    writer = Away()
+    writer.back.set()
+    batcher = Batcher(cast(BatchWriter, writer), batch_size=10, max_message=1000)
+    future = batcher.submit(message(1))
+    async with asyncio.timeout(10):
+        error = await batcher.ended()
+    assert isinstance(error, SystemExit)
+    assert future.cancelled()
+    assert not await batcher.close(1)
