@@ -78,7 +78,7 @@ def decode(uplink: Uplink, device: DeviceRow, directory: Directory) -> Decoded:
         normalised = reader.normalise(fields, device.variables)
     except DecodeError as error:
         return Decoded([], None, reader.stamp, storable(str(error)))
-    except Exception as error:  # a third party's codec may raise anything, and fails alone
+    except (Exception, SystemExit) as error:  # a third party's codec may raise anything, and fails alone
         return Decoded([], None, reader.stamp, storable(f"codec failed: {type(error).__name__}: {error}"))
     problems, kept = normalised.problems, None
     try:

@@ -197,15 +197,19 @@ async def test_a_source_that_fails_ends_the_service_at_once(
         await go.wait()
         raise RuntimeError("no source")
 
+    ended = False
+
     async def until_it_ends() -> None:
+        nonlocal ended
         async with ingest():
             running = next(task for task in asyncio.all_tasks() if task.get_name() == "ingest")
             go.set()
-            await until(running.done, 10)  # without being told to stop
+            ended = await until(running.done, 10)  # without being told to stop
 
     monkeypatch.setattr(mqtt.MqttSource, "run", fails)
     with pytest.raises(RuntimeError, match="no source"):
         await until_it_ends()
+    assert ended
 
 
 async def test_a_full_backlog_is_left_to_the_broker(

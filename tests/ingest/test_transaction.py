@@ -47,6 +47,19 @@ def test_fields_that_cannot_be_stored_cost_neither_frame_nor_readings(
     assert row["message"]
 
 
+def _exits() -> dict[Any, Any]:
+    raise SystemExit(3)
+
+
+def test_a_codec_that_exits_costs_only_its_readings(database: Database, database_url: str) -> None:
+    adopt(database, EUI, "exits")
+    with writer(database_url, registry(exits=_exits)) as commit:
+        assert commit(up("1")).written == (1, 0, 0, 0)
+    assert database.execute("SELECT problem FROM uplink").fetchone() == {
+        "problem": "codec failed: SystemExit: 3"
+    }
+
+
 def test_an_error_of_any_kind_costs_only_its_own_message(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
