@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, TypeGuard
 
@@ -281,3 +281,26 @@ def ladder_of(levels: Iterable[Any], direction: str) -> tuple[Level, ...]:
     if faults:
         raise UsageError("\n".join(faults))
     return tuple(made)
+
+
+def ladder_faults(levels: Sequence[Any], directions: Sequence[str] = ("above", "below")) -> list[str]:
+    """Why `levels` are a ladder in none of the directions; nothing when they are in one.
+
+    Which direction counts is for a rule to say; a station's levels may rise or fall.
+    """
+    found: list[list[str]] = []
+    for direction in directions:
+        try:
+            ladder_of(levels, direction)
+        except UsageError as error:
+            found.append(str(error).splitlines())
+        else:
+            return []
+    both = [line for line in found[0] if all(line in other for other in found)]
+    return both or [f": with the level the values must rise, or fall, all the way; got {shown_steps(levels)}"]
+
+
+def shown_steps(levels: Sequence[Any]) -> str:
+    """Levels and their values, for a message."""
+    steps = sorted(levels, key=lambda step: int(step["level"]))
+    return ", ".join(f"level {step['level']} at {step['value']:g}" for step in steps)

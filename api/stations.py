@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
-from alerting.rules import ladder_of
+from alerting.rules import ladder_faults
 from telemetry.catalogue import CATALOGUE
-from telemetry.errors import UsageError
 
 from .database import Connection
 from .fields import Body, LongText, Name, Text
@@ -46,17 +45,10 @@ class Threshold(BaseModel):
 
 
 def _check_ladder(thresholds: list[Threshold]) -> list[Threshold]:
-    # Rising or falling: which of them counts is for the rules to say.
-    levels = [threshold.model_dump() for threshold in thresholds]
-    faults: list[str] = []
-    for direction in ("above", "below"):
-        try:
-            ladder_of(levels, direction)
-        except UsageError as error:
-            faults.append("; ".join(line.removeprefix(": ") for line in str(error).splitlines()))
-        else:
-            return thresholds
-    raise ValueError(" or ".join(dict.fromkeys(faults)))
+    faults = ladder_faults([threshold.model_dump() for threshold in thresholds])
+    if faults:
+        raise ValueError("; ".join(line.removeprefix(": ") for line in faults))
+    return thresholds
 
 
 Ladder = Annotated[list[Threshold], AfterValidator(_check_ladder)]

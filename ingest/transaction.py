@@ -20,7 +20,6 @@ from telemetry.store.writer import (
     Written,
     assign_times,
     assigned_times,
-    gateways_json,
     jsonb,
     micros,
     registry_version,
@@ -32,7 +31,7 @@ from telemetry.store.writer import (
 from .directory import Directory, read_directory
 from .faults import blames_content
 from .pipeline import Outcome, decode
-from .text import clean, storable
+from .text import clean, json_of, storable
 from .times import believed_ns_time, own_time, settle
 
 Item = tuple[RawMessage, Outcome]
@@ -195,12 +194,12 @@ class BatchWriter:
             rssi=best.rssi if best else None,
             snr=best.snr if best else None,
             network=uplink.network,
-            dev_addr=uplink.dev_addr,
+            dev_addr=clean(uplink.dev_addr),
             payload=uplink.payload,
             decoded_by=decoded.decoded_by,
             problem=decoded.problem,
             fields=jsonb(decoded.fields) if decoded.fields is not None else None,
-            gateways=gateways_json(uplink.gateways),
+            gateways=jsonb(json_of(list(uplink.gateways))) if uplink.gateways else None,
             topic=_text(message.topic),
             message=message.payload if self._keep_messages else None,
         )

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import psycopg
 
-from alerting.rules import ladder_of
+from alerting.rules import ladder_faults, shown_steps
 from telemetry.catalogue import CATALOGUE
 from telemetry.errors import UsageError
 
@@ -74,11 +74,11 @@ def read_placed_devices(file: Path) -> list[tuple[Place, Row]]:
 def falling_ladders(stations: Iterable[Row]) -> list[str]:
     """A sentence for each station and metric whose thresholds fall: right for low water, a slip otherwise."""
     return [
-        f"{station['code']}: thresholds.{metric} fall ({_steps(levels)}); "
+        f"{station['code']}: thresholds.{metric} fall ({shown_steps(levels)}); "
         "only rules with `direction: below` use them"
         for station in stations
         for metric, levels in station["thresholds"].items()
-        if len(levels) > 1 and _ladder_faults(levels, ("above",))
+        if len(levels) > 1 and ladder_faults(levels, ("above",))
     ]
 
 
@@ -152,29 +152,10 @@ def _station(row: Row) -> Row:
         if not isinstance(levels, list):
             faults.append(f"thresholds.{metric}: a list of {{level, label, value}} is needed, got {levels!r}")
             continue
-        faults += [f"thresholds.{metric}{line}" for line in _ladder_faults(levels, ("above", "below"))]
+        faults += [f"thresholds.{metric}{line}" for line in ladder_faults(levels)]
     if faults:
         raise UsageError("\n".join(faults))
     return made
-
-
-def _ladder_faults(levels: list[Any], directions: tuple[str, ...]) -> list[str]:
-    """Why `levels` are a ladder in none of the directions; nothing when they are in one."""
-    found: list[list[str]] = []
-    for direction in directions:
-        try:
-            ladder_of(levels, direction)
-        except UsageError as error:
-            found.append(str(error).splitlines())
-        else:
-            return []
-    both = [line for line in found[0] if all(line in other for other in found)]
-    return both or [f": with the level the values must rise, or fall, all the way; got {_steps(levels)}"]
-
-
-def _steps(levels: list[Any]) -> str:
-    steps = sorted(levels, key=lambda step: int(step["level"]))
-    return ", ".join(f"level {step['level']} at {step['value']:g}" for step in steps)
 
 
 def _device(row: Row) -> Row:

@@ -23,6 +23,7 @@ from ingest.settings import IngestSettings
 from quantrac.context import Context, EmbeddedSettings, Runtime
 from quantrac.embedded import BrokerInfo, EmbeddedBroker, EmbeddedPostgres
 from quantrac.embedded.files import write_private
+from quantrac.embedded.ports import reachable
 from quantrac.seed import seed
 from quantrac.supervisor import Supervisor
 from simulators.scenario import load_scenario
@@ -114,7 +115,8 @@ async def run(context: Context, options: Options) -> None:
         await asyncio.to_thread(migrate, url)
         await asyncio.to_thread(seed, url)
         password = await _first_admin(url, data_dir)
-        address = f"http://{_reachable(api.api_host)}:{api.api_port}"
+        host = reachable(api.api_host)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{api.api_port}"
         _runtime(url, ingest, broker, address).write(data_dir)
         watching = asyncio.create_task(servers.watch(), name="watch-servers")
         arguments = ["--data", str(data_dir)]
@@ -196,10 +198,6 @@ async def _ready(address: str, stop: asyncio.Event) -> bool:
                 )
             await asyncio.sleep(0.05)
     return False
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
 def _announce(

@@ -89,9 +89,8 @@ class MqttSource:
                 if connection.overrun:
                     delay = _FULL_SECONDS
                     _log.error("backlog_full", cure="bring the database back; the broker keeps the rest")
-                    await self.acked(
-                        _FULL_ACK_SECONDS
-                    )  # else a burst beyond the bound would never get through
+                    # Else a burst beyond the bound would never get through.
+                    await self.acked(_FULL_ACK_SECONDS)
             await connection.close()
             await _first(stop, seconds=delay)
             delay = min(delay * 2, 30.0)

@@ -12,7 +12,7 @@ from quantrac.embedded.errors import EmbeddedServerError, tail
 from quantrac.embedded.files import new_passwords, private_folder, read_passwords, write_private
 from quantrac.embedded.mosquitto import Mosquitto
 from quantrac.embedded.nats import Nats
-from quantrac.embedded.ports import keep_port, read_port
+from quantrac.embedded.ports import keep_port, reachable, read_port
 from quantrac.embedded.probe import answers
 from quantrac.embedded.process import ServerProcess, running, spawn, wait_until
 from quantrac.embedded.roles import ROLES
@@ -24,7 +24,6 @@ _ATTEMPTS = 3
 _LOG_BYTES = 20 * 1024 * 1024
 # Both save what they hold before they end.
 _STOP = ((signal.SIGTERM, 60.0), (signal.SIGKILL, 5.0))
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class Engine(Protocol):
@@ -170,13 +169,13 @@ class EmbeddedBroker:
 
     def _answers(self, port: int, passwords: dict[str, str]) -> bool:
         """Whether a broker there lets us in."""
-        return answers(_reachable(self._host), port, "monitor", passwords["monitor"])
+        return answers(reachable(self._host), port, "monitor", passwords["monitor"])
 
     def _info(self, engine: Engine, passwords: dict[str, str]) -> BrokerInfo:
         port = read_port(self._home / "port")
         if port is None:
             raise EmbeddedServerError(f"{self._home / 'port'} is gone", cure="Start again.")
-        host = _reachable(self._host)
+        host = reachable(self._host)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         urls = {role: f"mqtt://{role}:{passwords[role]}@{address}" for role in ROLES}
         warnings = list(engine.warnings)
@@ -195,10 +194,6 @@ class EmbeddedBroker:
             raise EmbeddedServerError(
                 f"The broker (process {server.pid}) does not end", cure="Check its disk, then end it by hand."
             )
-
-
-def _reachable(host: str) -> str:
-    return _ANYWHERE.get(host, host)
 
 
 def _on_disk(home: Path, files: dict[str, str]) -> bool:

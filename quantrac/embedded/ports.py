@@ -15,6 +15,11 @@ _RANGE = range(20000, 32000)
 _TRIES = 200
 
 
+def reachable(host: str) -> str:
+    """Where a server that listens on `host` is reached from this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
 def is_free(host: str, port: int) -> bool:
     """Whether a server may listen there now (connections in TIME_WAIT do not count)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

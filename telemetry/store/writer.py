@@ -17,7 +17,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg.types.numeric import Float4
 
-from ..model import Event, Gateway, Reject
+from ..model import Event, Reject
 from .lanes import commit_batch, pack
 
 _ENCODE = msgspec.json.Encoder().encode
@@ -95,10 +95,6 @@ class Written(NamedTuple):
 def jsonb(value: Any) -> Jsonb:
     """NaN becomes null on the way, as JSON has none."""
     return Jsonb(value, dumps=_ENCODE)
-
-
-def gateways_json(gateways: Sequence[Gateway]) -> Jsonb | None:
-    return jsonb(gateways) if gateways else None
 
 
 def registry_version(cursor: psycopg.Cursor[Any]) -> int:

@@ -43,11 +43,14 @@ async def test_thresholds_may_rise_or_fall(caller: Caller, values: tuple[float, 
     assert answer.status_code == 201, answer.text
 
 
+_STEPS = "with the level the values must rise, or fall, all the way"
+
+
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ((1, 3, 2), "level 3 must lie above level 2 or level 2 must lie below level 1"),
-        ((1, 1), "level 2 must lie above level 1 or level 2 must lie below level 1"),
+        ((1, 3, 2), f"{_STEPS}; got level 1 at 1, level 2 at 3, level 3 at 2"),
+        ((1, 1), f"{_STEPS}; got level 1 at 1, level 2 at 1"),
         ((1, 1e13), "[1].value: a number is needed"),
     ],
 )

@@ -60,6 +60,15 @@ def test_a_codec_that_exits_costs_only_its_readings(database: Database, database
     }
 
 
+def test_names_with_a_nul_cost_nothing(database: Database, database_url: str) -> None:
+    with writer(database_url) as commit:
+        assert commit(up("1", devAddr="00\x0012", rxInfo=[{"gatewayId": "g\x00w"}])).written == (1, 0, 0, 0)
+    row = database.execute("SELECT dev_addr, gateways FROM uplink").fetchone()
+    assert row is not None
+    assert row["dev_addr"] == "0012"
+    assert row["gateways"][0]["id"] == "gw"
+
+
 def test_an_error_of_any_kind_costs_only_its_own_message(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
