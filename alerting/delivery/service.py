@@ -66,7 +66,7 @@ class _Slots:
             while not stop.is_set():
                 self._changed.clear()
                 try:
-                    found = await self._fill()
+                    found = await self._fill(stop)
                     pause = _POLL
                 except DATABASE_TROUBLE as error:
                     found = False
@@ -91,12 +91,16 @@ class _Slots:
         except psycopg.Error as error:
             log.warning("leases not released; they run out by themselves", error=str(error).strip())
 
-    async def _fill(self) -> bool:
+    async def _fill(self, stop: asyncio.Event) -> bool:
         free = self._size - len(self._jobs)
         if free <= 0:
             return False
         under_way = Counter(job.endpoint_id for job in self._jobs.values())
         jobs = await self._worker.claim(free, under_way)
+        if jobs and stop.is_set():
+            # Claimed while the word to stop came: another worker may begin them.
+            await self._worker.release(jobs)
+            return False
         for job in jobs:
             task = asyncio.create_task(self._worker.perform(job), name=f"delivery {job.id}")
             self._jobs[task] = job

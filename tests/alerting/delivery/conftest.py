@@ -166,9 +166,10 @@ class Outbox:
         seq: int | None = None,
         body: str = '{"type":"alert.opened"}',
         at: datetime | None = None,
+        conn: Any = None,
     ) -> str:
         message = f"msg_{uuid.uuid4().hex}"
-        await self.rows(
+        await (conn.execute if conn else self.rows)(
             "WITH m AS (INSERT INTO message (id, type, alert_id, alert_seq, body, created_at) "
             "VALUES (%(id)s, 'alert.opened', %(alert)s, %(seq)s, %(body)s, %(at)s)) "
             "INSERT INTO delivery (message_id, endpoint_id, alert_id, alert_seq, next_at, created_at) "

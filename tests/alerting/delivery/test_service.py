@@ -113,14 +113,36 @@ async def test_stopping_lets_the_try_under_way_end(
 
     receiver.answer = answer
     message = await outbox.enqueue(await outbox.endpoint(receiver.url()))
+    other = await outbox.endpoint(receiver.url())
     async with _running(pool, settings, box) as stop:
         await receiver.got(1)
         stop.set()
-        unsent = await outbox.enqueue(await outbox.endpoint(receiver.url()))
+        unsent = await outbox.enqueue(other)
         let_go.set()
     assert (await outbox.delivery(message))["state"] == "delivered"
     assert (await outbox.delivery(unsent))["attempts"] == 0
     assert receiver.ids == [message]
+
+
+async def test_what_is_claimed_while_the_word_to_stop_comes_is_given_back_untried(
+    outbox: Any, receiver: Any, pool: Pool, settings: DeliverySettings, box: SecretBox
+) -> None:
+    endpoint = await outbox.endpoint(receiver.url())
+    claiming = (
+        "SELECT count(*) AS n FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with _running(pool, settings, box) as stop, pool.connection() as holder, holder.transaction():
+        await holder.execute("LOCK TABLE delivery IN ACCESS EXCLUSIVE MODE")
+        message = await outbox.enqueue(endpoint, conn=holder)
+        deadline = time.monotonic() + 20
+        while (await outbox.rows(claiming))[0]["n"] == 0:
+            assert time.monotonic() < deadline, "no claim came"
+            await asyncio.sleep(0.02)
+        stop.set()
+    row = await outbox.delivery(message)
+    assert (row["state"], row["leased_until"], row["attempts"]) == ("pending", None, 0)
+    assert receiver.ids == []
 
 
 async def test_stopping_gives_back_what_does_not_end(
