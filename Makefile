@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .data
 
-.PHONY: up dev test check lock clean
+.PHONY: up dev test test-chaos check bench lock clean
 
 up: $(VENV)/installed
 	$(BIN)/quantrac up --demo --data $(DATA)
@@ -17,11 +17,19 @@ test: $(VENV)/installed-dev
 	$(MAKE) check
 	$(BIN)/pytest
 
+# Breaks broker, database and ingest in every way docs/architecture.md lists: two to five minutes on 2 cores.
+test-chaos: $(VENV)/installed-dev
+	$(BIN)/pytest -m chaos tests/chaos
+
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# About three minutes on an idle machine; docs/benchmarks.md says what it measures and takes the tables.
+bench: $(VENV)/installed-dev
+	$(BIN)/python bench/ingest.py --markdown docs/benchmarks.md
 
 $(VENV)/bin/pip:
 	deploy/make-venv.sh $(PYTHON) $(VENV)

@@ -21,7 +21,9 @@ _TYPES = {
     "commented": "alert.updated",
     "withdrawn": "alert.updated",
 }
-EVENT_TYPES = tuple(dict.fromkeys(_TYPES.values()))
+FAULT, RECOVERED = "system.fault", "system.recovered"
+EVENT_TYPES = (*dict.fromkeys(_TYPES.values()), FAULT, RECOVERED)
+_EVERY_LEVEL = 5
 
 _FACTS = """
     SELECT a.id, a.rule_id, r.definition -> 'name' AS rule_name,
@@ -67,18 +69,57 @@ async def publish(connection: psycopg.AsyncConnection[Any], *, alert_id: UUID, s
     row = await (await connection.execute(_FACTS, (alert_id, seq))).fetchone()
     assert row is not None, f"alert {alert_id} has no transition {seq}"
     type_ = _TYPES[row["kind"]]
+    await _queue(
+        connection,
+        type_,
+        alert_id,
+        seq,
+        _body(type_, row),
+        peak=row["peak_level"],
+        simulated=row["simulated"],
+    )
+
+
+async def publish_fault(
+    connection: psycopg.AsyncConnection[Any], fault: dict[str, Any], *, recovered: bool
+) -> None:
+    """Queue the beginning or the end of a fault of the system itself (a row of `health_alert`).
+
+    It goes to every endpoint that wants the type, whatever its least level. The fault has an id of its own
+    in the place of an alert's, so that its two messages arrive in order.
+    """
+    type_, seq = (RECOVERED, 2) if recovered else (FAULT, 1)
+    shown = {
+        name: fault[name] for name in ("id", "kind", "subject", "detail", "cure", "began_at", "ended_at")
+    }
+    at = fault["ended_at"] if recovered else fault["began_at"]
+    body = {"type": type_, "timestamp": at, "data": {"fault": shown}}
+    ordered_by = uuid5(_NAMESPACE, f"fault/{fault['id']}")
+    await _queue(connection, type_, ordered_by, seq, body, peak=_EVERY_LEVEL, simulated=False)
+
+
+async def _queue(
+    connection: psycopg.AsyncConnection[Any],
+    type_: str,
+    alert_id: UUID,
+    seq: int,
+    body: dict[str, Any],
+    *,
+    peak: int,
+    simulated: bool,
+) -> None:
     message_id = f"msg_{uuid5(_NAMESPACE, f'{alert_id}/{seq}').hex}"
     now = datetime.now(UTC)
-    body = msgspec.json.encode(_body(type_, row)).decode()
-    await connection.execute(_MESSAGE, (message_id, type_, alert_id, seq, body, now))
+    text = msgspec.json.encode(body).decode()
+    await connection.execute(_MESSAGE, (message_id, type_, alert_id, seq, text, now))
     values = {
         "message": message_id,
         "alert": alert_id,
         "seq": seq,
         "now": now,
         "type": type_,
-        "peak": row["peak_level"],
-        "simulated": row["simulated"],
+        "peak": peak,
+        "simulated": simulated,
     }
     await connection.execute(_DELIVERIES, values)
 

@@ -14,8 +14,10 @@ from telemetry.settings import StoreSettings
 from telemetry.store import lanes
 from telemetry.store.pool import Pool, async_pool
 
+from . import health
 from .engine import Engine
 from .metrics import EVALUATED, STEP
+from .settings import AlertSettings
 
 _log = structlog.get_logger()
 IDLE_SECONDS = 0.1
@@ -23,15 +25,19 @@ KEEP_BATCHES = timedelta(hours=24)
 PRUNE_SECONDS = 600.0
 
 
-async def run(store: StoreSettings, clock: Clock, stop: asyncio.Event) -> None:
+async def run(settings: AlertSettings, store: StoreSettings, clock: Clock, stop: asyncio.Event) -> None:
     """Evaluate until `stop` is set; a database that is away is waited for."""
     async with async_pool(store, application="quantrac alert") as pool:
-        prune = asyncio.create_task(_prune(pool, clock, stop), name="alert-prune")
+        beside = [
+            asyncio.create_task(_prune(pool, clock, stop), name="alert-prune"),
+            asyncio.create_task(_watch_health(pool, settings, clock, stop), name="alert-health"),
+        ]
         try:
             await _follow(Engine(pool), stop)
         finally:
-            prune.cancel()
-            await asyncio.gather(prune, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
     _log.info("alert_stopped")
 
 
@@ -61,6 +67,18 @@ async def _prune(pool: Pool, clock: Clock, stop: asyncio.Event) -> None:
         except (psycopg.Error, PoolTimeout) as error:
             _log.warning("prune_waits", error=" ".join(str(error).split()))
         await _pause(stop, PRUNE_SECONDS)
+
+
+async def _watch_health(pool: Pool, settings: AlertSettings, clock: Clock, stop: asyncio.Event) -> None:
+    watch = health.Watch(timedelta(seconds=settings.member_silent))
+    while not stop.is_set():
+        try:
+            await health.look(pool, watch, clock.now())
+        except (psycopg.Error, PoolTimeout) as error:
+            _log.warning("health_watch_waits", error=" ".join(str(error).split()))
+        except Exception:  # a fault of ours here must not end the watch
+            _log.exception("health_watch_failed")
+        await _pause(stop, health.LOOK_SECONDS)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

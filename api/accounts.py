@@ -7,7 +7,7 @@ from telemetry.errors import ConflictError
 from .credentials import hash_password, new_key
 from .database import Connection
 from .paging import Row
-from .roles import Role
+from .roles import KeyRole, Role
 
 
 async def add_account(
@@ -27,12 +27,12 @@ async def add_account(
         raise ConflictError(f"The login {login!r} exists already; choose another.")
 
 
-async def add_key(db: Connection, *, name: str, role: Role, created_by: str) -> tuple[Row, str]:
+async def add_key(db: Connection, *, name: str, role: KeyRole, created_by: str) -> tuple[Row, str]:
     """Add an API key; returns its row (without the hash) and the key itself, which is stored nowhere."""
     new = new_key()
     cursor = await db.execute(
         "INSERT INTO api_key (name, role, hint, key_hash, created_by) VALUES (%s, %s, %s, %s, %s)"
-        " RETURNING id, name, role, hint, created_at, created_by, revoked_at",
+        " RETURNING id, name, role, hint, created_at, created_by, used_at, revoked_at",
         (name, role, new.hint, new.digest, created_by),
     )
     row = await cursor.fetchone()

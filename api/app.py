@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import cache
@@ -14,10 +15,12 @@ from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 
 from decoders.registry import load_codecs
+from ingest.intake import Intake
+from ingest.settings import IngestSettings
 from telemetry.clock import Clock, SystemClock
 from telemetry.secrets import SecretBox
 from telemetry.settings import StoreSettings
-from telemetry.store.pool import async_pool
+from telemetry.store.pool import async_pool, connect
 
 from . import problems
 from .auth import require
@@ -33,7 +36,10 @@ from .routes import (
     endpoints,
     events,
     health,
+    health_alerts,
+    intake,
     keys,
+    link,
     pages,
     readings,
     rejects,
@@ -48,9 +54,11 @@ from .settings import ApiSettings
 from .stream import Hub
 
 _RESOURCES = (
-    session, stations, devices, device_types, catalogue, readings, uplinks, events, rejects, rules, alerts,
-    endpoints, deliveries, keys, stream, health,
+    session, stations, devices, link, device_types, catalogue, readings, uplinks, events, rejects, rules,
+    alerts, endpoints, deliveries, keys, stream, intake, health, health_alerts,
 )  # fmt: skip
+# Nobody waits any more: requests were answered before the application ends.
+INTAKE_DRAIN_SECONDS = 1.0
 _PROBLEM = {
     "description": "Problem details (RFC 9457)",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemView"}}},
@@ -64,16 +72,25 @@ def create_app(
     *,
     clock: Clock | None = None,
     codecs: Callable[[], Collection[str]] | None = None,
+    ingest: IngestSettings | None = None,
+    instance: str = "",
 ) -> FastAPI:
     """The application; it connects when it starts and waits for no database.
 
     `box` encrypts webhook secrets; `codecs` gives the ids of codecs that device types may name, by default
-    all that are installed.
+    all that are installed. `ingest` says how messages of the HTTP intake are stored, `instance` tells this
+    process from others of its kind, and stays the same from start to start.
 
     Raises:
         SettingsError: the database's address cannot be used.
     """
     pool = async_pool(store, application="quantrac api")
+    ingest = ingest or IngestSettings()
+    handed_over = Intake(
+        ingest,
+        lambda: connect(store.database_url, application="quantrac intake"),
+        writer=f"intake-{instance or socket.gethostname()}",
+    )
     services = Services(
         settings=settings,
         pool=pool,
@@ -81,6 +98,7 @@ def create_app(
         hub=Hub(pool),
         box=box,
         codecs=codecs or cache(_installed_codecs),
+        intake=handed_over,
     )
 
     @asynccontextmanager
@@ -88,6 +106,7 @@ def create_app(
         async with pool:
             yield
             services.hub.close()
+            await handed_over.close(INTAKE_DRAIN_SECONDS)
 
     app = FastAPI(
         title="Quantrac",
@@ -102,7 +121,7 @@ def create_app(
         middleware=[
             Middleware(Boundary),
             Middleware(OriginCheck, base_url=settings.api_base_url),
-            Middleware(BodyLimit),
+            Middleware(BodyLimit, intake=ingest.max_message),
         ],
     )
     app.state.services = services

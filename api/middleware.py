@@ -122,28 +122,35 @@ def _has_session(headers: Headers) -> bool:
 
 
 class BodyLimit:
-    """Reads a body before anything looks at it, and refuses one above a mebibyte."""
+    """Reads a body before anything looks at it, and refuses one above a mebibyte.
 
-    def __init__(self, app: ASGIApp) -> None:
+    A message of a network server may have `intake` bytes.
+    """
+
+    def __init__(self, app: ASGIApp, *, intake: int) -> None:
         self._app = app
+        self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in _SAFE:
             await self._app(scope, receive, send)
             return
+        of_intake = scope["path"].startswith("/intake/")
+        most = self._intake if of_intake else MOST_BODY_BYTES
         length = Headers(scope=scope).get("content-length", "")
         body = bytearray()
         more = True
-        fits = not length.isdecimal() or int(length) <= MOST_BODY_BYTES
+        fits = not length.isdecimal() or int(length) <= most
         while fits and more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            fits = len(body) <= MOST_BODY_BYTES
+            fits = len(body) <= most
         if not fits:
-            problem = Problem(413, "too-large", f"A body may have {MOST_BODY_BYTES} bytes.")
+            cure = " Raise QUANTRAC_MAX_MESSAGE if such messages are real." if of_intake else ""
+            problem = Problem(413, "too-large", f"A body may have {most} bytes.{cure}")
             problem.headers["Connection"] = "close"
             await respond(problem, scope["path"])(scope, receive, send)
             return

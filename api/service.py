@@ -11,6 +11,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from ingest.settings import IngestSettings
 from telemetry.clock import Clock
 from telemetry.errors import SettingsError
 from telemetry.secrets import SecretBox
@@ -32,18 +33,21 @@ async def run(
     box: SecretBox,
     stop: asyncio.Event,
     *,
+    ingest: IngestSettings | None = None,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Serve until `stop` is set, answer what is under way, and return.
 
+    `ingest` says how messages that come by HTTP are stored, by default as everywhere.
     `on_listening` is called with the port as soon as connections are accepted.
 
     Raises:
         SettingsError: the address is taken or not ours, or the database's address cannot be used.
     """
-    app = create_app(settings, store, box, clock=clock)
     with _listen(settings.api_host, settings.api_port) as listener:
         port = int(listener.getsockname()[1])
+        instance = f"{socket.gethostname()}-{port}"
+        app = create_app(settings, store, box, clock=clock, ingest=ingest, instance=instance)
         server = _Server(app)
         stopping = asyncio.create_task(_stop(server, stop), name="api-stop")
         if on_listening is not None:

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from ingest.intake import Intake
 from telemetry.clock import Clock
 from telemetry.secrets import SecretBox
 from telemetry.store.pool import Pool
@@ -28,6 +29,7 @@ class Services:
     hub: Hub
     box: SecretBox
     codecs: Callable[[], Collection[str]]
+    intake: Intake
     passwords: Passwords = field(default_factory=Passwords)
 
 

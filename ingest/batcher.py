@@ -1,68 +1,111 @@
-"""Gathers messages into transactions: fills one batch while the other commits, in a thread of its own."""
+"""Gathers messages into transactions: fills one batch while the other commits, in a thread of its own.
+
+That thread waits for the database. Parsing and decoding stay on the loop's, since Python computes in one
+thread at a time: two that want to cost a third of the rate in passing the interpreter to and fro.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import SimpleQueue
 
 import psycopg
 import structlog
 
 from telemetry.model import RawMessage, Reject
+from telemetry.store.writer import Rows
 
-from .metrics import BACKLOG, BATCH, COMMIT, DROPPED, DUPLICATES, REJECTED, RETRIES, STORED
+from .metrics import ACK_DELAY, BACKLOG, BATCH, COMMIT, DROPPED, DUPLICATES, REJECTED, RETRIES, STORED
 from .pipeline import parse
 from .transaction import BatchWriter, Committed, Item
 
 _log = structlog.get_logger()
-_Waiting = tuple[RawMessage, "asyncio.Future[None]"]
+CROWDED = 20_000
+CROWDED_BYTES = 32 * 2**20
 MOST_WAITING = 100_000
-MOST_BYTES = 64 * 2**20
+MOST_BYTES = 128 * 2**20
+_AHEAD = 2  # batches with the writer: the one it commits, and a full one, so that it need not wait for us
+_ASK_SECONDS = 10.0
 _TELL_SECONDS = 60.0
 
 
-class Batcher:
-    """Takes messages from the event loop, gives each a future that is done once it is committed.
+class _Batch:
+    """Messages that are committed together; `done` is shared by all who wait for one of them."""
 
-    The thread writes whatever waits as soon as it is free, up to `batch_size` at once: one message alone at
-    low load, full batches under pressure. While the database is away it tries the same batch again
-    and nothing is reported as done, so nothing is acknowledged. What waits meanwhile is bounded by
-    `MOST_WAITING` messages and `MOST_BYTES` of payload.
+    __slots__ = ("began", "bytes", "done", "items", "messages")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.messages: list[RawMessage] = []
+        self.items: list[Item] = []
+        self.bytes = 0
+        self.began = 0.0
+        self.done: asyncio.Future[None] = loop.create_future()
+
+
+class Batcher:
+    """Takes messages on the event loop and gives each a future that is done once it is committed.
+
+    The writer gets whatever waits as soon as it is idle, up to `batch_size` at once: one message alone at low
+    load, full batches under pressure. While the database is away it tries the same batch again and
+    nothing is reported as done, so nothing is acknowledged. What waits meanwhile is bounded: from `CROWDED`
+    messages or `CROWDED_BYTES` of payload on, `on_crowd(True)` asks again and again not to bring more, until
+    `on_crowd(False)`; `MOST_WAITING` and `MOST_BYTES` hold against whoever does not listen.
     """
 
     def __init__(self, writer: BatchWriter, *, batch_size: int, max_message: int) -> None:
         self._writer = writer
         self._batch_size = batch_size
         self._max_message = max_message
+        self.on_crowd: Callable[[bool], None] = lambda _: None
+        self._asking: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[_Waiting] = []
+        self._open = _Batch(self._loop)
+        self._full: deque[_Batch] = deque()
+        self._handed: deque[_Batch] = deque()
+        self._queue: SimpleQueue[_Batch | None] = SimpleQueue()
+        self._waiting = 0
         self._bytes = 0
+        self._scheduled = False
         self._told = -_TELL_SECONDS
         self._ended: asyncio.Future[BaseException] = self._loop.create_future()
-        self._changed = threading.Condition()
+        self._emptied = asyncio.Event()
         self._stopping = False
         self._giving_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest-writer", daemon=True)
         self._thread.start()
 
     def submit(self, message: RawMessage) -> asyncio.Future[None]:
-        """Queue one message; cancelled when the batcher stops before it could be committed.
+        """Queue one message; the future is the caller's own, who may cancel it and be cancelled.
 
-        Where no more may wait, a QoS 0 message is dropped: nobody could send it again. Any other is
-        refused, its future cancelled at once, and the broker has to keep it.
+        It is cancelled when the batcher stops before the message could be committed, and at once where no
+        more may wait. A QoS 0 message is dropped then instead: nobody could send it again.
         """
-        future = self._loop.create_future()
-        with self._changed:
-            if self._is_full():
-                self._refuse(message, future)
-                return future
-            self._waiting.append((message, future))
-            self._bytes += len(message.payload)
-            self._changed.notify()
-        BACKLOG.inc()
-        return future
+        return asyncio.shield(self.add(message))
+
+    def add(self, message: RawMessage) -> asyncio.Future[None]:
+        """The same for many: the future is shared by the messages of a batch, so it must not be cancelled."""
+        if self._waiting >= MOST_WAITING or self._bytes >= MOST_BYTES or self._stopping or self._ended.done():
+            return self._refused(message)
+        batch, size = self._open, len(message.payload)
+        if not batch.messages:
+            batch.began = self._loop.time()
+        batch.messages.append(message)
+        batch.bytes += size
+        self._waiting += 1
+        self._bytes += size
+        if len(batch.messages) >= self._batch_size:
+            self._full.append(batch)
+            self._open = _Batch(self._loop)
+        if not self._scheduled:
+            # After whatever else this turn of the loop brings: a read of the socket holds many messages.
+            self._scheduled = True
+            self._loop.call_soon(self._hand_over)
+        return batch.done
 
     async def ended(self) -> BaseException:
         """Wait for the writer to end by itself, which it never should; what it stumbled over."""
@@ -70,67 +113,121 @@ class Batcher:
 
     async def close(self, seconds: float) -> bool:
         """Commit what waits, at most for `seconds`; False when something stayed uncommitted."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        await asyncio.to_thread(self._thread.join, seconds)
-        if self._thread.is_alive():
+        self._stopping = True
+        try:
+            async with asyncio.timeout(seconds):
+                while self._waiting and not self._ended.done():
+                    self._emptied.clear()
+                    await self._emptied.wait()
+        except TimeoutError:
             self._giving_up.set()
-            await asyncio.to_thread(self._thread.join, 10)
-        left, self._waiting = self._waiting, []
-        self._cancel(left)
-        return not left and not self._giving_up.is_set() and not self._ended.done()
+        if self._asking is not None:
+            self._asking.cancel()
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join, 10)
+        drained = not self._waiting and not self._ended.done()
+        for batch in (*self._handed, *self._full, self._open):
+            batch.done.cancel()
+        return drained
 
-    def _is_full(self) -> bool:
-        return len(self._waiting) >= MOST_WAITING or self._bytes >= MOST_BYTES
+    def _hand_over(self) -> None:
+        self._scheduled = False
+        while len(self._handed) < _AHEAD:
+            if self._full:
+                batch = self._full.popleft()
+            elif self._open.messages and not self._handed:
+                batch, self._open = self._open, _Batch(self._loop)
+            else:
+                break
+            batch.items = [(message, parse(message, self._max_message)) for message in batch.messages]
+            self._handed.append(batch)
+            self._queue.put(batch)
+        BACKLOG.set(self._waiting)
+        self._watch_crowd()
 
-    def _refuse(self, message: RawMessage, future: asyncio.Future[None]) -> None:
+    def _watch_crowd(self) -> None:
+        if self._waiting >= CROWDED or self._bytes >= CROWDED_BYTES:
+            self._ask()
+        elif self._asking and self._waiting < CROWDED // 2 and self._bytes < CROWDED_BYTES // 2:
+            self._asking.cancel()
+            self._asking = None
+            self.on_crowd(False)
+
+    def _ask(self) -> None:
+        self.on_crowd(True)
+        if self._asking is not None:
+            self._asking.cancel()
+        self._asking = self._loop.call_later(_ASK_SECONDS, self._ask)
+
+    def _settle(self, batch: _Batch, committed: bool) -> None:
+        self._handed.popleft()
+        self._waiting -= len(batch.messages)
+        self._bytes -= batch.bytes
+        if committed:
+            batch.done.set_result(None)
+            ACK_DELAY.observe(self._loop.time() - batch.began)
+        else:
+            batch.done.cancel()
+        if not self._waiting:
+            self._emptied.set()
+        self._hand_over()
+
+    def _refused(self, message: RawMessage) -> asyncio.Future[None]:
+        future = self._loop.create_future()
         if message.qos:
             future.cancel()
-            return
+            return future
         DROPPED.inc()
         future.set_result(None)
         if time.monotonic() - self._told >= _TELL_SECONDS:
             self._told = time.monotonic()
-            _log.error("qos_0_dropped", waiting=len(self._waiting), bytes=self._bytes,
+            _log.error("qos_0_dropped", waiting=self._waiting, bytes=self._bytes,
                        cure="bring the database back; QoS 0 messages are lost meanwhile")  # fmt: skip
+        return future
 
     def _run(self) -> None:
-        batch: list[_Waiting] = []
         try:
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._waiting or self._stopping)
-                    if not self._waiting:
-                        return
-                    batch = self._waiting[: self._batch_size]
-                    del self._waiting[: self._batch_size]
-                    self._bytes -= sum(len(message.payload) for message, _ in batch)
-                self._store(batch)
+            while (batch := self._queue.get()) is not None:
+                self._loop.call_soon_threadsafe(self._settle, batch, self._store(batch.items))
         except BaseException as error:
             _log.exception("writer_ended")
-            self._loop.call_soon_threadsafe(self._cancel, batch)
-            self._loop.call_soon_threadsafe(self._ended.set_result, error)
+            self._loop.call_soon_threadsafe(self._end, error)
         finally:
             self._writer.close()
 
-    def _store(self, batch: list[_Waiting]) -> None:
+    def _end(self, error: BaseException) -> None:
+        for batch in (*self._handed, *self._full, self._open):
+            batch.done.cancel()
+        self._ended.set_result(error)
+        self._emptied.set()
+
+    def _store(self, items: Sequence[Item]) -> bool:
         started = time.perf_counter()
-        items: list[Item] = [(message, parse(message, self._max_message)) for message, _ in batch]
         committed = self._commit_until_done(items)
-        BACKLOG.dec(len(batch))
         if committed is None:
-            self._loop.call_soon_threadsafe(self._cancel, batch)
-            return
+            return False
         COMMIT.observe(time.perf_counter() - started)
         _count(items, committed)
-        self._loop.call_soon_threadsafe(_resolve, batch)
+        return True
 
-    def _commit_until_done(self, items: list[Item]) -> Committed | None:
+    def _on_loop(self, work: Callable[[], Rows]) -> Rows:
+        """Computes on the loop's thread: two that compute take the interpreter from each other."""
+        done: Future[Rows] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run)
+        return done.result()
+
+    def _commit_until_done(self, items: Sequence[Item]) -> Committed | None:
         delay = 0.1
         while not self._giving_up.is_set():
             try:
-                return self._writer.commit(items)
+                return self._writer.commit(items, self._on_loop)
             except psycopg.Error as error:
                 RETRIES.inc()
                 _log.warning(
@@ -140,17 +237,6 @@ class Batcher:
             delay = min(delay * 2, 5.0)
         return None
 
-    @staticmethod
-    def _cancel(batch: Sequence[_Waiting]) -> None:
-        for _, future in batch:
-            future.cancel()
-
-
-def _resolve(batch: Sequence[_Waiting]) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_result(None)
-
 
 def _count(items: Sequence[Item], committed: Committed) -> None:
     BATCH.observe(len(items))
@@ -159,11 +245,15 @@ def _count(items: Sequence[Item], committed: Committed) -> None:
         if number:
             STORED.labels(kind).inc(number)
     DUPLICATES.inc(committed.duplicates)
+    rejects: dict[str, list[tuple[RawMessage, Reject]]] = {}
     for message, outcome in items:
         if isinstance(outcome, Reject):
-            REJECTED.labels(outcome.reason).inc()
-            _log.info("rejected", reason=outcome.reason, detail=outcome.detail, topic=message.topic[:200],
-                      dev_eui=outcome.dev_eui, key=str(outcome.key))  # fmt: skip
+            rejects.setdefault(outcome.reason, []).append((message, outcome))
+    for reason, those in rejects.items():
+        REJECTED.labels(reason).inc(len(those))
+        message, reject = those[0]
+        _log.info("rejected", reason=reason, messages=len(those), detail=reject.detail,
+                  dev_eui=reject.dev_eui, topic=message.topic[:200], dedup_key=reject.key.hex())  # fmt: skip
 
 
 def _one_line(error: Exception) -> str:

@@ -17,6 +17,8 @@ from telemetry.errors import QuantracError
 from telemetry.plugin import Codec
 from telemetry.store.registry import DeviceRow, read_device_types, read_devices, read_metric_ids
 
+from .quality import GrossRange
+
 _log = structlog.get_logger()
 
 
@@ -38,6 +40,7 @@ class Directory:
     readers: dict[str, Reader] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     metric_ids: dict[str, int] = field(default_factory=dict)
+    gross_range: GrossRange = field(default_factory=lambda: GrossRange({}))
 
     def add(self, rows: Iterable[DeviceRow]) -> None:
         for row in rows:
@@ -46,7 +49,8 @@ class Directory:
 
 def read_directory(cursor: psycopg.Cursor[Any], codecs: Registry, version: int) -> Directory:
     """The whole registry; a device type that cannot be read is a problem of its own devices only."""
-    directory = Directory(version=version, metric_ids=read_metric_ids(cursor))
+    metric_ids = read_metric_ids(cursor)
+    directory = Directory(version=version, metric_ids=metric_ids, gross_range=GrossRange(metric_ids))
     for data in read_device_types(cursor):
         try:
             device_type = parse_device_type(data, CATALOGUE)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from .histogram import BulkHistogram
+
 RECEIVED = Counter("quantrac_ingest_received_total", "Messages received", ["source", "qos"])
 STORED = Counter("quantrac_ingest_stored_total", "Rows committed", ["kind"])
 DUPLICATES = Counter("quantrac_ingest_duplicates_total", "Messages that were stored already")
@@ -16,5 +18,15 @@ BATCH = Histogram(
     buckets=(1, 5, 20, 100, 500, 1000, 2000, 5000),
 )
 COMMIT = Histogram("quantrac_ingest_commit_seconds", "Parse, decode, write and COMMIT of one batch")
+ACK_DELAY = Histogram(
+    "quantrac_ingest_ack_delay_seconds", "From a batch's first message to its acknowledgement"
+)
+LAG = BulkHistogram(
+    "quantrac_ingest_lag_seconds",
+    "From an uplink's own time to its COMMIT",
+    (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600, 86400),
+)
 BACKLOG = Gauge("quantrac_ingest_backlog_messages", "Messages received and not yet committed")
 CONNECTED = Gauge("quantrac_ingest_connected", "1 while subscribed at the broker")
+QOS0 = Counter("quantrac_ingest_qos0_total", "Messages published at QoS 0: no delivery promised", ["root"])
+RETRIED = Counter("quantrac_ingest_rejects_retried_total", "Rejects tried again", ["outcome"])

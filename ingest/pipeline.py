@@ -5,27 +5,25 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-import msgspec
-
-from decoders.normalise import Normalised
+from decoders.normalise import Value
 from telemetry.errors import BadMessage, DecodeError
-from telemetry.model import Event, RawMessage, Reading, Reject, Uplink, UplinkFlag, message_key
+from telemetry.model import Event, RawMessage, Reject, Uplink, UplinkFlag, message_key
 from telemetry.store.registry import DeviceRow
 
 from . import adapters
 from .directory import Directory
-from .quality import gross_range
 from .text import json_of, storable
 
 Outcome = Uplink | Event | Reject
+_SIMULATED = int(UplinkFlag.SIMULATED)
 _EUI_IN_TOPIC = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])", re.IGNORECASE)
 
 
 class Decoded(NamedTuple):
-    """What a frame says: readings, the codec's fields as JSON, who decoded it, why there is no more."""
+    """What a frame says: its values, the codec's fields as JSON, who decoded it, why there is no more."""
 
-    readings: list[Reading]
-    fields: msgspec.Raw | None
+    values: list[Value]
+    fields: bytes | None
     decoded_by: str | None
     problem: str | None
 
@@ -63,7 +61,7 @@ def decode(uplink: Uplink, device: DeviceRow, directory: Directory) -> Decoded:
     """The readings of one frame under this directory; whatever is wrong with it is said, never raised."""
     if device.status != "active" or device.device_type is None:
         return Decoded([], None, None, f"device is {device.status}")
-    if uplink.flags & UplinkFlag.SIMULATED and not device.simulated:
+    if uplink.flags & _SIMULATED and not device.simulated:
         return Decoded([], None, None, "simulated uplink of a real device: kept out of its series")
     reader = directory.readers.get(device.device_type)
     if reader is None:
@@ -85,8 +83,4 @@ def decode(uplink: Uplink, device: DeviceRow, directory: Directory) -> Decoded:
         kept = json_of(fields)
     except Exception as error:  # the readings are sound all the same
         problems = [*problems, f"fields not kept: {type(error).__name__}: {error}"]
-    return Decoded(_readings(normalised), kept, reader.stamp, storable("; ".join(problems)) or None)
-
-
-def _readings(normalised: Normalised) -> list[Reading]:
-    return [Reading(v.metric, v.channel, v.value, gross_range(v.metric, v.value)) for v in normalised.values]
+    return Decoded(normalised.values, kept, reader.stamp, storable("; ".join(problems)) if problems else None)

@@ -12,14 +12,15 @@ import psycopg
 import structlog
 
 from decoders.registry import Registry
-from telemetry.model import Uplink, UplinkFlag
-from telemetry.store.lanes import commit_batch, pack
+from telemetry.model import Uplink
+from telemetry.store.lanes import commit_batch
 from telemetry.store.registry import DeviceRow
-from telemetry.store.writer import FENCE, ReadingRow, copy_readings, jsonb, merge_latest, micros
+from telemetry.store.writer import FENCE, copy_readings, micros
 
+from .columns import Columns
 from .directory import Directory, read_directory
 from .faults import blames_content
-from .pipeline import Decoded, decode
+from .pipeline import decode
 from .text import storable
 
 _log = structlog.get_logger()
@@ -134,35 +135,27 @@ class Redecoder:
             frames = [_Frame(*row) for row in cursor.fetchall()]
             if not frames:
                 return None
-            groups = []
+            columns = Columns(directory)
             for frame in frames:
                 decoded = decode(_uplink(frame, device), device, directory)
-                fields = jsonb(decoded.fields) if decoded.fields is not None else None
+                fields = decoded.fields.decode() if decoded.fields is not None else None
                 cursor.execute(
                     _STAMP, (decoded.decoded_by, decoded.problem, fields, frame.time, frame.dedup_key)
                 )
-                groups.append(_rows(decoded, frame, device, directory))
-            readings = [row for group in groups for row in group]
+                columns.add(micros(frame.time), frame.id, device.id, decoded.values)
+            readings = columns.array()
             copy_readings(cursor, readings)
-            merge_latest(cursor, [(device.id, frame.time) for frame in frames], groups)
-            commit_batch(cursor, self._writer, 0, pack(readings))
+            commit_batch(cursor, self._writer, readings)
         return (frames[-1].time, frames[-1].id), len(frames), len(readings)
 
 
 def _uplink(frame: _Frame, device: DeviceRow) -> Uplink:
     return Uplink(
-        dedup_key=frame.dedup_key,
+        dedup_key=frame.dedup_key.bytes,
         dev_eui=device.dev_eui,
         network=frame.network,
         payload=bytes(frame.payload),
         time=frame.time,
         f_port=frame.f_port,
-        flags=UplinkFlag(frame.flags),
+        flags=frame.flags,
     )
-
-
-def _rows(decoded: Decoded, frame: _Frame, device: DeviceRow, directory: Directory) -> list[ReadingRow]:
-    at, ids = micros(frame.time), directory.metric_ids
-    return [
-        (at, r.value, frame.id, device.id, ids[r.metric], r.channel, int(r.quality)) for r in decoded.readings
-    ]

@@ -1,8 +1,9 @@
-"""The ingest process: a source, the batcher, and the worker that decodes frames again."""
+"""The ingest process: a source, the batcher, and the workers beside them."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import psycopg
 import structlog
@@ -10,47 +11,59 @@ import structlog
 from decoders.registry import load_codecs
 from telemetry.clock import Clock
 from telemetry.errors import QuantracError
-from telemetry.settings import StoreSettings
+from telemetry.settings import StoreSettings, load
 from telemetry.store.pool import connect
 
+from . import adapters
 from .batcher import Batcher
-from .redecode import Redecoder
+from .members import Member
+from .qos_watch import QosWatch
 from .settings import IngestSettings
 from .sources.mqtt import MqttSource
+from .sources.tts_settings import TtsStorageSettings
+from .sources.tts_storage import TtsBackfill
 from .transaction import BatchWriter
+from .workers import Workers
 
 _log = structlog.get_logger()
 DRAIN_SECONDS = 20.0
-REDECODE_SECONDS = 1.0
-REDECODE_RETRY_SECONDS = 3.0
+_GC = (50_000, 20, 100)  # what a message leaves is freed by counting; the default looks every 700 objects
 
 
 async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop: asyncio.Event) -> None:
     """Ingest until `stop` is set, then drain: commit what was taken, ack it, leave the rest to the broker.
 
     Raises:
+        SettingsError: the adapters' file or a storage to read from is named wrongly.
         QuantracError: the writer ended by itself; nothing would be stored any more, so the process must end.
     """
     codecs = load_codecs()
-    for problem in codecs.problems:
-        _log.warning("codec_unusable", problem=problem)
+    for problem in (*codecs.problems, *adapters.configure(load(adapters.AdapterSettings))):
+        _log.warning("plugin_unusable", problem=problem)
+    gc.freeze()
+    gc.set_threshold(*_GC)
 
     def open_connection() -> psycopg.Connection[tuple[object, ...]]:
         return connect(store.database_url, application="quantrac ingest")
 
-    batcher = Batcher(
-        BatchWriter(
-            open_connection,
-            writer=settings.mqtt_client_id,
-            codecs=codecs,
-            keep_messages=settings.keep_messages,
-        ),
-        batch_size=settings.batch_size,
-        max_message=settings.max_message,
+    writer = BatchWriter(
+        open_connection,
+        writer=settings.mqtt_client_id,
+        codecs=codecs,
+        keep_messages=settings.keep_messages,
+        clock=clock,
     )
-    source = MqttSource(settings, batcher.submit, clock)
-    redecoder = Redecoder(open_connection, writer=f"{settings.mqtt_client_id}/again", codecs=codecs)
-    again = asyncio.create_task(_redecode(redecoder, stop), name="ingest-redecode")
+    batcher = Batcher(writer, batch_size=settings.batch_size, max_message=settings.max_message)
+    backfill = TtsBackfill(
+        load(TtsStorageSettings), batcher.submit, open_connection, clock, mqtt_url=settings.mqtt_url
+    )
+    qos, gap = QosWatch(), asyncio.Event()
+    member = Member(open_connection, settings, clock, qos, gap.set)
+    source = MqttSource(settings, batcher.add, clock, member, qos)
+    batcher.on_crowd = source.throttle
+    workers = Workers(settings, store, clock, codecs, open_connection)
+    workers.start()
+    filling = asyncio.create_task(backfill.run(stop, gap), name="ingest-backfill")
     following = asyncio.create_task(source.run(stop), name="ingest-source")
     ended = asyncio.create_task(batcher.ended(), name="ingest-writer-ended")
     try:
@@ -61,30 +74,15 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
         await following
     finally:
         stop.set()
-        redecoder.stop()
+        workers.stop()
         source.pause()
-        await asyncio.wait((following,), timeout=DRAIN_SECONDS)
+        await asyncio.wait((following, filling), timeout=DRAIN_SECONDS)
         drained = await batcher.close(DRAIN_SECONDS)
         if drained:
             await source.acked(DRAIN_SECONDS)
         await source.close()
         ended.cancel()
-        await asyncio.wait((again, ended), timeout=DRAIN_SECONDS)
+        await member.close()
+        await workers.ended(DRAIN_SECONDS)
+        await asyncio.wait((ended,))
         _log.info("ingest_stopped", drained=drained)
-
-
-async def _redecode(redecoder: Redecoder, stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        pause = REDECODE_SECONDS
-        try:
-            await asyncio.to_thread(redecoder.run_waiting)
-        except psycopg.Error as error:
-            pause = REDECODE_RETRY_SECONDS
-            _log.debug("redecode_waits", error=" ".join(str(error).split()))
-        except Exception:
-            pause = REDECODE_RETRY_SECONDS
-            _log.exception("redecode_failed")
-        try:
-            await asyncio.wait_for(stop.wait(), pause)
-        except TimeoutError:
-            continue

@@ -56,6 +56,12 @@ class IngestSettings(Settings):
     keep_messages: bool = Field(
         default=True, description="Keep each uplink's message as the network server sent it, for forensics."
     )
+    reject_days: int = Field(
+        default=90,
+        ge=0,
+        le=36_500,
+        description="Days a reject is kept, 0 for ever; one that was retried or dismissed goes after 7.",
+    )
 
     @field_validator("mqtt_url")
     @classmethod

@@ -11,7 +11,9 @@ _ENCODE = msgspec.json.Encoder().encode
 
 def storable(text: str) -> str:
     """At most 2,000 characters of a sentence; a lone surrogate becomes its escape."""
-    return text.replace("\x00", "").encode("utf-8", "backslashreplace").decode()[:2000]
+    if not text.isascii() or "\x00" in text:
+        text = text.replace("\x00", "").encode("utf-8", "backslashreplace").decode()
+    return text[:2000]
 
 
 def clean(value: Any) -> Any:
@@ -20,12 +22,12 @@ def clean(value: Any) -> Any:
         return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):
         return {clean(k): clean(v) for k, v in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [clean(v) for v in value]
     return value
 
 
-def json_of(value: Any) -> msgspec.Raw:
+def json_of(value: Any) -> bytes:
     """JSON of what a codec returned, fit for jsonb; NaN and the infinities become null.
 
     Raises:
@@ -37,4 +39,4 @@ def json_of(value: Any) -> msgspec.Raw:
         encoded = None
     if encoded is None or b"\\u0000" in encoded:
         encoded = _ENCODE(clean(msgspec.to_builtins(value)))
-    return msgspec.Raw(encoded)
+    return encoded

@@ -9,12 +9,13 @@ from telemetry.model import UplinkFlag
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(minutes=5)
 _SERVER_AHEAD = timedelta(days=1)
+_NETWORK_TIME, _ASSIGNED_TIME = int(UplinkFlag.NETWORK_TIME), int(UplinkFlag.ASSIGNED_TIME)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def settle(
     time: datetime | None, ns_time: datetime | None, received_at: datetime
-) -> tuple[datetime | None, UplinkFlag]:
+) -> tuple[datetime | None, int]:
     """The time a message happened at, and a flag when it is not the device's own.
 
     The device's or gateway's time is believed from 2000 on and up to five minutes ahead of the network
@@ -23,10 +24,10 @@ def settle(
     """
     ns_time = believed_ns_time(ns_time, received_at)
     if time is not None and _plausible(time, ns_time or received_at):
-        return time, UplinkFlag(0)
+        return time, 0
     if ns_time is not None:
-        return ns_time, UplinkFlag.NETWORK_TIME
-    return None, UplinkFlag.ASSIGNED_TIME
+        return ns_time, _NETWORK_TIME
+    return None, _ASSIGNED_TIME
 
 
 def believed_ns_time(ns_time: datetime | None, received_at: datetime) -> datetime | None:
@@ -34,7 +35,7 @@ def believed_ns_time(ns_time: datetime | None, received_at: datetime) -> datetim
     return ns_time if ns_time is not None and _plausible(ns_time, received_at + _SERVER_AHEAD) else None
 
 
-def own_time(time: datetime | None, ns_time: datetime | None) -> tuple[datetime | None, UplinkFlag]:
+def own_time(time: datetime | None, ns_time: datetime | None) -> tuple[datetime | None, int]:
     """What `settle` says whenever our own clock is right: the time a redelivered message was stored under."""
     return settle(time, ns_time, _LATEST)
 

@@ -6,17 +6,22 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import numpy as np
 import psycopg
+import structlog
 
 from decoders.registry import Registry
+from telemetry.clock import Clock
 from telemetry.model import Event, RawMessage, Reject, Uplink, UplinkFlag, message_key
+from telemetry.store import binary
+from telemetry.store.binary import UplinkRow
+from telemetry.store.lanes import Readings
 from telemetry.store.registry import DeviceRow, add_unregistered
 from telemetry.store.writer import (
     EventRow,
-    ReadingRow,
     RejectRow,
     Rows,
-    UplinkRow,
+    UplinkIds,
     Written,
     assign_times,
     assigned_times,
@@ -24,17 +29,24 @@ from telemetry.store.writer import (
     micros,
     registry_version,
     stored_under,
-    uplink_ids,
     write,
 )
 
+from .columns import Columns
 from .directory import Directory, read_directory
 from .faults import blames_content
-from .pipeline import Outcome, decode
+from .metrics import LAG, REJECTED
+from .pipeline import Decoded, Outcome, decode
 from .text import clean, json_of, storable
 from .times import believed_ns_time, own_time, settle
 
+_log = structlog.get_logger()
 Item = tuple[RawMessage, Outcome]
+Compute = Callable[[Callable[[], Rows]], Rows]
+
+
+def _here(work: Callable[[], Rows]) -> Rows:
+    return work()
 
 
 class Committed(NamedTuple):
@@ -54,16 +66,23 @@ class BatchWriter:
         writer: str,
         codecs: Registry,
         keep_messages: bool,
+        clock: Clock | None = None,
     ) -> None:
+        """With a clock it measures the lag of what it stores: not for messages that are old on purpose."""
         self._connect = connect
         self._writer = writer
         self._codecs = codecs
         self._keep_messages = keep_messages
+        self._clock = clock
         self._directory = Directory()
+        self._ids = UplinkIds()
+        self._compute: Compute = _here
         self._connection: psycopg.Connection[Any] | None = None
 
-    def commit(self, items: Sequence[Item]) -> Committed:
+    def commit(self, items: Sequence[Item], compute: Compute = _here) -> Committed:
         """Store a batch; on return it is committed. A row the database cannot take becomes a reject.
+
+        `compute` runs what takes the processor and waits for nothing: decoding and laying out the rows.
 
         Raises:
             psycopg.Error: the database is away, busy or not migrated; the same batch may be tried again.
@@ -71,6 +90,7 @@ class BatchWriter:
         unique: dict[tuple[str, object], Item] = {}
         for item in items:
             unique.setdefault(_identity(*item), item)
+        self._compute = compute
         written = self._commit_unique(list(unique.values()))
         return Committed(written, len(items) - sum((written.uplinks, written.events, written.rejects)))
 
@@ -105,6 +125,10 @@ class BatchWriter:
             dev_eui=outcome.dev_eui,
             network=outcome.network,
         )
+        _log.info(
+            "not_storable", detail=reject.detail, dev_eui=reject.dev_eui, dedup_key=outcome.dedup_key.hex()
+        )
+        REJECTED.labels(reject.reason).inc()
         return self._transact([(message, reject)], careful=True)
 
     def _transact(self, items: Sequence[Item], *, careful: bool) -> Written:
@@ -115,12 +139,19 @@ class BatchWriter:
                 if version != self._directory.version:
                     self._directory = read_directory(cursor, self._codecs, version)
                 newcomers = self._add_newcomers(cursor, items)
-                written = write(cursor, self._writer, self._rows(cursor, items, newcomers), careful=careful)
-        except psycopg.Error as error:
-            if not isinstance(error, psycopg.IntegrityError | psycopg.DataError):
+                rows = self._rows(cursor, items, newcomers)
+                written = write(cursor, self._writer, rows, careful=careful)
+        except BaseException as error:
+            self._ids = UplinkIds()  # whether the old ones were committed may be in doubt
+            if isinstance(error, psycopg.Error) and not isinstance(
+                error, psycopg.IntegrityError | psycopg.DataError
+            ):
                 self.close()
             raise
         self._directory.add(newcomers.values())
+        if self._clock is not None and written.uplinks == len(rows.uplinks) > 0:
+            now = micros(self._clock.now())
+            LAG.observe_many((now - np.array([row.time for row in rows.uplinks])) / 1e6)
         return written
 
     def _open(self) -> psycopg.Connection[Any]:
@@ -137,7 +168,11 @@ class BatchWriter:
                 or outcome.dev_eui in self._directory.devices
             ):
                 continue
-            simulated = outcome.simulated if isinstance(outcome, Event) else bool(outcome.flags & 1)
+            simulated = (
+                outcome.simulated
+                if isinstance(outcome, Event)
+                else bool(outcome.flags & UplinkFlag.SIMULATED)
+            )
             eui, origin = outcome.dev_eui, clean(outcome.origin)
             unknown.setdefault(eui, (eui, origin.get("name", ""), jsonb(origin), simulated))
         return (
@@ -151,22 +186,34 @@ class BatchWriter:
         events = [(m, o) for m, o in items if isinstance(o, Event)]
         rejects = [(m, o) for m, o in items if isinstance(o, Reject)]
         times = _times(cursor, [*uplinks, *events])
-        ids = uplink_ids(cursor, len(uplinks)) if uplinks else []
-        uplink_rows, groups = [], []
+        ids = self._ids.take(cursor, len(uplinks))
+        told = [
+            self._event(m, e, newcomers, at[0])
+            for (m, e), at in zip(events, times[len(uplinks) :], strict=True)
+        ]
+        refused = [RejectRow(m.received_at, r, m.source, _text(m.topic), m.payload) for m, r in rejects]
+
+        def lay_out() -> Rows:
+            rows, readings = self._frames(uplinks, newcomers, ids, times)
+            return Rows(rows, binary.uplinks(rows) if rows else None, readings, told, refused)
+
+        return self._compute(lay_out)
+
+    def _frames(
+        self,
+        uplinks: Sequence[tuple[RawMessage, Uplink]],
+        newcomers: dict[str, DeviceRow],
+        ids: Sequence[int],
+        times: Sequence[tuple[datetime, int]],
+    ) -> tuple[list[UplinkRow], Readings]:
+        columns, rows = Columns(self._directory), []
         for (message, uplink), uplink_id, (time, flag) in zip(uplinks, ids, times, strict=False):
             device = newcomers.get(uplink.dev_eui) or self._directory.devices[uplink.dev_eui]
-            row, readings = self._uplink(message, uplink, device, uplink_id, time, flag)
-            uplink_rows.append(row)
-            groups.append(readings)
-        return Rows(
-            uplink_rows,
-            groups,
-            [
-                self._event(m, e, newcomers, at[0])
-                for (m, e), at in zip(events, times[len(uplinks) :], strict=True)
-            ],
-            [RejectRow(m.received_at, r, m.source, _text(m.topic), m.payload) for m, r in rejects],
-        )
+            decoded = decode(uplink, device, self._directory)
+            row = self._uplink(message, uplink, device, uplink_id, micros(time), flag, decoded)
+            columns.add(row.time, uplink_id, device.id, decoded.values)
+            rows.append(row)
+        return rows, columns.array()
 
     def _uplink(
         self,
@@ -174,44 +221,37 @@ class BatchWriter:
         uplink: Uplink,
         device: DeviceRow,
         uplink_id: int,
-        time: datetime,
-        flag: UplinkFlag,
-    ) -> tuple[UplinkRow, list[ReadingRow]]:
-        decoded = decode(uplink, device, self._directory)
+        time: int,
+        flag: int,
+        decoded: Decoded,
+    ) -> UplinkRow:
         best = uplink.best
-        row = UplinkRow(
-            time=time,
-            ns_time=believed_ns_time(uplink.ns_time, message.received_at),
-            ingest_time=message.received_at,
-            id=uplink_id,
-            dedup_key=uplink.dedup_key,
-            device_id=device.id,
-            f_cnt=uplink.f_cnt,
-            f_port=uplink.f_port,
-            flags=int(uplink.flags | flag),
-            spreading_factor=uplink.spreading_factor,
-            frequency=uplink.frequency,
-            rssi=best.rssi if best else None,
-            snr=best.snr if best else None,
-            network=uplink.network,
-            dev_addr=clean(uplink.dev_addr),
-            payload=uplink.payload,
-            decoded_by=decoded.decoded_by,
-            problem=decoded.problem,
-            fields=jsonb(decoded.fields) if decoded.fields is not None else None,
-            gateways=jsonb(json_of(list(uplink.gateways))) if uplink.gateways else None,
-            topic=_text(message.topic),
-            message=message.payload if self._keep_messages else None,
+        ns_time = believed_ns_time(uplink.ns_time, message.received_at)
+        return UplinkRow(
+            time,
+            None if ns_time is None else micros(ns_time),
+            micros(message.received_at),
+            uplink_id,
+            uplink.dedup_key,
+            device.id,
+            uplink.flags | flag,
+            uplink.f_cnt,
+            uplink.f_port,
+            uplink.spreading_factor,
+            uplink.frequency,
+            best.rssi if best else None,
+            best.snr if best else None,
+            uplink.battery,
+            uplink.payload,
+            uplink.network.encode(),
+            storable(uplink.dev_addr).encode() if uplink.dev_addr is not None else None,
+            decoded.decoded_by.encode() if decoded.decoded_by else None,
+            decoded.problem.encode() if decoded.problem else None,
+            _text(message.topic).encode(),
+            message.payload if self._keep_messages else None,
+            decoded.fields,
+            json_of(uplink.gateways) if uplink.gateways else None,
         )
-        return row, self.reading_rows(decoded.readings, time, uplink_id, device.id)
-
-    def reading_rows(
-        self, readings: Sequence[Any], time: datetime, uplink_id: int, device_id: int
-    ) -> list[ReadingRow]:
-        at, ids = micros(time), self._directory.metric_ids
-        return [
-            (at, r.value, uplink_id, device_id, ids[r.metric], r.channel, int(r.quality)) for r in readings
-        ]
 
     def _event(
         self, message: RawMessage, event: Event, newcomers: dict[str, DeviceRow], time: datetime
@@ -231,7 +271,7 @@ class BatchWriter:
 
 def _times(
     cursor: psycopg.Cursor[Any], items: Sequence[tuple[RawMessage, Uplink | Event]]
-) -> list[tuple[datetime, UplinkFlag]]:
+) -> list[tuple[datetime, int]]:
     """The time of every message, as if each came alone and in this order.
 
     The one under which a message was first stored stays: what was assigned once, or its own, should our
@@ -258,7 +298,7 @@ def _times(
             assigned[key] = decided[key]
         kept = assigned.get(key, time)
         assert kept is not None
-        times.append((kept, UplinkFlag.ASSIGNED_TIME if key in assigned else flag))
+        times.append((kept, int(UplinkFlag.ASSIGNED_TIME) if key in assigned else flag))
     return times
 
 
@@ -270,4 +310,6 @@ def _identity(message: RawMessage, outcome: Outcome) -> tuple[str, object]:
 
 
 def _text(topic: str) -> str:
+    if topic.isascii() and "\x00" not in topic:
+        return topic
     return topic.replace("\x00", "").encode("utf-8", "backslashreplace").decode()

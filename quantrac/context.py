@@ -9,8 +9,11 @@ from pathlib import Path
 from pydantic import Field
 
 from alerting.delivery.settings import DeliverySettings
+from alerting.settings import AlertSettings
 from api.settings import ApiSettings
+from ingest.adapters import AdapterSettings
 from ingest.settings import IngestSettings
+from ingest.sources.tts_settings import TtsStorageSettings
 from quantrac.embedded.files import write_private
 from telemetry.errors import UsageError
 from telemetry.secrets import SecretBox, load_secret_key
@@ -30,6 +33,9 @@ ALL_SETTINGS = (
     CommonSettings,
     StoreSettings,
     IngestSettings,
+    AdapterSettings,
+    TtsStorageSettings,
+    AlertSettings,
     DeliverySettings,
     ApiSettings,
     EmbeddedSettings,

@@ -14,9 +14,12 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from alerting.delivery.settings import DeliverySettings
+from alerting.settings import AlertSettings
 from api.settings import ApiSettings
 from decoders.device_types import builtin_device_types
+from ingest.adapters import AdapterSettings
 from ingest.settings import IngestSettings
+from ingest.sources.tts_settings import TtsStorageSettings
 from quantrac import cli
 from quantrac.context import EmbeddedSettings
 from telemetry.catalogue import CATALOGUE
@@ -27,6 +30,9 @@ SECTIONS: Mapping[str, type[Settings]] = {
     "Every command": CommonSettings,
     "Database": StoreSettings,
     "Broker and ingest": IngestSettings,
+    "Other network servers": AdapterSettings,
+    "Filling gaps from The Things Stack": TtsStorageSettings,
+    "Alerting": AlertSettings,
     "API and page": ApiSettings,
     "Webhooks": DeliverySettings,
     "What `quantrac up` brings along": EmbeddedSettings,

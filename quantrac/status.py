@@ -19,11 +19,14 @@ _QUERIES = {
     " FROM alert WHERE state = 'firing'",
     "deliveries": "SELECT count(*) FILTER (WHERE state = 'pending') AS pending,"
     " count(*) FILTER (WHERE state = 'failed') AS failed FROM delivery",
+    "ingest": "SELECT count(*) FILTER (WHERE left_at IS NULL) AS members,"
+    " count(*) FILTER (WHERE left_at IS NULL AND connected) AS connected FROM ingest_member",
+    "health": "SELECT count(*) AS open FROM health_alert WHERE ended_at IS NULL",
 }
 
 
 def read_status(url: str) -> dict[str, dict[str, Any]]:
-    """Numbers by subject: uplinks.stored, rejects.open, alerts.firing, deliveries.pending, …"""
+    """Numbers by subject: uplinks.stored, rejects.open, alerts.firing, deliveries.pending, health.open, …"""
     with connect(url, application="quantrac status", autocommit=True) as connection:
         found: dict[str, dict[str, Any]] = {}
         for subject, query in _QUERIES.items():

@@ -5,10 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from enum import IntEnum, IntFlag
 from hashlib import blake2b
+from math import inf
 from typing import Any
-from uuid import UUID
 
 import msgspec
+
+_NO_SNR = -99.0  # dB, below any radio's
+
+Key = bytes
+"""A 128-bit identity, as 16 bytes (`hash_key`); the database shows it as a uuid."""
 
 
 class Quality(IntEnum):
@@ -58,10 +63,11 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     """One LoRaWAN frame in our normal form.
 
     `time` is what the device's or gateway's clock says, `ns_time` the network server's; either may be
-    absent or implausible, which `ingest.times` settles. `origin` is what the network server calls the device.
+    absent or implausible, which `ingest.times` settles. `flags` are bits of `UplinkFlag`, `battery` is in
+    percent. `origin` is what the network server calls the device.
     """
 
-    dedup_key: UUID
+    dedup_key: Key
     dev_eui: str
     network: str
     payload: bytes
@@ -70,24 +76,30 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     f_cnt: int | None = None
     f_port: int | None = None
     dev_addr: str | None = None
-    flags: UplinkFlag = UplinkFlag(0)
+    flags: int = 0
     spreading_factor: int | None = None
     frequency: int | None = None
     gateways: tuple[Gateway, ...] = ()
     origin: dict[str, str] = {}
-    server_fields: dict[str, Any] | None = None
+    battery: float | None = None
 
     @property
     def best(self) -> Gateway | None:
         """The gateway that heard it loudest."""
-        heard = [g for g in self.gateways if g.rssi is not None]
-        return max(heard, key=lambda g: (g.snr if g.snr is not None else -99.0, g.rssi or 0.0), default=None)
+        best, most = None, (-inf, 0.0)
+        for heard in self.gateways:
+            if heard.rssi is None:
+                continue
+            loudness = (_NO_SNR if heard.snr is None else heard.snr, heard.rssi)
+            if loudness > most:
+                best, most = heard, loudness
+        return best
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Anything else a network server says; `data` holds the fields worth querying, as JSON values."""
 
-    dedup_key: UUID
+    dedup_key: Key
     kind: str
     network: str
     time: datetime | None
@@ -100,7 +112,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 class Reject(msgspec.Struct, frozen=True, kw_only=True):
     """A message that became nothing; `key` is the hash of topic and payload, so repeats are one row."""
 
-    key: UUID
+    key: Key
     reason: str
     detail: str
     field: str | None = None
@@ -108,25 +120,15 @@ class Reject(msgspec.Struct, frozen=True, kw_only=True):
     network: str | None = None
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """One value of one metric; `metric` is a catalogue key, `value` in that metric's unit."""
-
-    metric: str
-    channel: int
-    value: float
-    quality: Quality
-
-
-def hash_key(*parts: str | bytes) -> UUID:
+def hash_key(*parts: str | bytes) -> Key:
     """128-bit key of these parts, told apart by their lengths (`("a", "bc")` differs from `("ab", "c")`)."""
-    digest = blake2b(digest_size=16)
+    told: list[bytes] = []
     for part in parts:
-        data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogateescape")
-        digest.update(len(data).to_bytes(4, "big"))
-        digest.update(data)
-    return UUID(bytes=digest.digest())
+        data = part if type(part) is bytes else part.encode("utf-8", "surrogateescape")  # type: ignore[union-attr]
+        told += (len(data).to_bytes(4, "big"), data)
+    return blake2b(b"".join(told), digest_size=16).digest()
 
 
-def message_key(message: RawMessage) -> UUID:
+def message_key(message: RawMessage) -> Key:
     """The identity of bytes that carry none of their own."""
     return hash_key("message", message.topic, message.payload)

@@ -38,3 +38,5 @@ def setup_logging(settings: CommonSettings, service: str) -> None:
     structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
     logging.getLogger("gmqtt").setLevel(logging.ERROR)
+    # Said at every loss of a connection, since reconnecting is ours to do.
+    logging.getLogger("gmqtt.client").addFilter(lambda record: "max number of failed" not in record.msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ FOLDER = Path(__file__).parent / "data"
 
 
 class Sample(NamedTuple):
-    """`payload` is the message as the server would send it."""
+    """`payload` is the message as the server would send it, `body` its JSON (empty where it is binary)."""
 
     name: str
     topic: str
@@ -23,6 +24,14 @@ def samples(*formats: str) -> list[Sample]:
     for format_ in formats:
         for path in sorted((FOLDER / format_).glob("*.json")):
             data = json.loads(path.read_text(encoding="utf-8"))
-            payload = json.dumps(data["payload"], ensure_ascii=False).encode()
-            found.append(Sample(f"{format_}/{path.stem}", data["topic"], payload, data["payload"]))
+            if "payload_base64" in data:
+                payload, body = base64.b64decode(data["payload_base64"]), {}
+            else:
+                payload, body = json.dumps(data["payload"], ensure_ascii=False).encode(), data["payload"]
+            found.append(Sample(f"{format_}/{path.stem}", data["topic"], payload, body))
     return found
+
+
+def formats() -> list[str]:
+    """Every folder of samples."""
+    return sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())

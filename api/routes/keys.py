@@ -14,7 +14,7 @@ from ..auth import Admin, require
 from ..fields import Name, SmallId
 from ..paging import Keyset, Page, Paging, whole
 from ..problems import not_found
-from ..roles import Role
+from ..roles import KeyRole
 from ..services import Db, Svc
 from ..where import Where
 from . import BASE
@@ -23,25 +23,26 @@ router = APIRouter(prefix=f"{BASE}/keys", tags=["keys"])
 
 _KEYSET = Keyset("keys", id=whole)
 _LIST = SQL("""
-    SELECT id, name, role, hint, created_at, created_by, revoked_at
+    SELECT id, name, role, hint, created_at, created_by, used_at, revoked_at
     FROM api_key WHERE {where} ORDER BY id LIMIT %(fetch)s
 """)
 
 
 class KeyBody(BaseModel):
     name: Name
-    role: Role
+    role: KeyRole
 
 
 class KeyView(BaseModel):
-    """A key without itself; `hint` are its first letters."""
+    """A key without itself; `hint` are its first letters, `used_at` when it last came, to the minute."""
 
     id: int
     name: str
-    role: Role
+    role: KeyRole
     hint: str
     created_at: datetime
     created_by: str
+    used_at: datetime | None
     revoked_at: datetime | None
 
 

@@ -2,85 +2,95 @@
 
 from __future__ import annotations
 
-import base64
-from datetime import datetime
-from typing import Literal
-
 from fastapi import APIRouter, Depends
-from psycopg.sql import SQL
 from pydantic import BaseModel
 
-from ..auth import require
-from ..fields import RowId
+from .. import rejects
+from ..audit import audit
+from ..auth import Engineer, require
+from ..fields import DevEui, RowId
 from ..paging import Keyset, Page, Paging, whole
-from ..problems import not_found
+from ..rejects import RejectDetail, RejectKind, RejectState, RejectView
 from ..services import Db
 from ..where import Where
 from . import BASE
 
 router = APIRouter(prefix=f"{BASE}/rejects", tags=["rejects"])
 
-RejectState = Literal["open", "retried", "dismissed"]
-
 _KEYSET = Keyset("rejects", id=whole)
-_LIST = SQL("""
-    SELECT id, received_at, reason, field, detail, dev_eui, network, source, topic, state,
-           octet_length(message) AS size
-    FROM reject WHERE {where} ORDER BY id DESC LIMIT %(fetch)s
-""")
-_ONE = "SELECT *, octet_length(message) AS size FROM reject WHERE id = %s"
 
 
-class RejectView(BaseModel):
-    """`reason` is a stable code, `field` the path of what was wrong, `size` that of the message in bytes."""
+class Waiting(BaseModel):
+    """How many rejects this request made wait for ingest to try them again."""
 
-    id: int
-    received_at: datetime
-    reason: str
-    field: str | None
-    detail: str
-    dev_eui: str | None
-    network: str | None
-    source: str
-    topic: str
-    size: int
-    state: RejectState
+    waiting: int
 
 
-class RejectDetail(RejectView):
-    """With the message: in base64, in hexadecimal, and as UTF-8 with U+FFFD for what is none."""
-
-    message: str
-    message_hex: str
-    message_text: str
+class Dismissed(BaseModel):
+    dismissed: int
 
 
 @router.get("", dependencies=[Depends(require("viewer"))])
 async def list_rejects(
-    page: Paging, db: Db, reason: str | None = None, state: RejectState | None = None
+    page: Paging,
+    db: Db,
+    reason: str | None = None,
+    state: RejectState | None = None,
+    network: str | None = None,
+    device: DevEui | None = None,
 ) -> Page[RejectView]:
     """Rejects, newest first."""
     where = Where(fetch=page.fetch)
     where.add("reason = %(reason)s", reason=reason)
     where.add("state = %(state)s", state=state)
+    where.add("network = %(network)s", network=network)
+    where.add("dev_eui = %(device)s", device=device)
     where.after("id < %(after_id)s", _KEYSET.after(page.cursor))
-    rows = await (await db.execute(_LIST.format(where=where.sql), where.values)).fetchall()
-    shown, following = _KEYSET.cut(rows, page)
+    shown, following = _KEYSET.cut(await rejects.list_rejects(db, where), page)
     return Page(items=[RejectView.model_validate(row) for row in shown], next=following)
 
 
 @router.get("/{id}", dependencies=[Depends(require("viewer"))])
 async def get_reject(id: RowId, db: Db) -> RejectDetail:
-    """One reject with its bytes."""
-    row = await (await db.execute(_ONE, (id,))).fetchone()
-    if row is None:
-        raise not_found("reject", id)
-    message: bytes = row["message"]
-    return RejectDetail.model_validate(
-        {
-            **row,
-            "message": base64.b64encode(message).decode(),
-            "message_hex": message.hex(),
-            "message_text": message.decode("utf-8", "replace"),
-        }
-    )
+    """One reject with its bytes, the first 65,536 of them."""
+    return await rejects.read_reject(db, id)
+
+
+@router.post("/retry", status_code=202)
+async def retry_rejects(kind: RejectKind, principal: Engineer, db: Db) -> Waiting:
+    """Have all open rejects of a kind tried again, as after a fix."""
+    async with db.transaction():
+        waiting = await rejects.change_kind(db, kind, "waiting")
+        await audit(db, principal, "reject.retry", kind.reason, _detail(kind, waiting))
+    return Waiting(waiting=waiting)
+
+
+@router.post("/dismiss")
+async def dismiss_rejects(kind: RejectKind, principal: Engineer, db: Db) -> Dismissed:
+    """Put all open rejects of a kind aside; they are deleted after a week."""
+    async with db.transaction():
+        dismissed = await rejects.change_kind(db, kind, "dismissed")
+        await audit(db, principal, "reject.dismiss", kind.reason, _detail(kind, dismissed))
+    return Dismissed(dismissed=dismissed)
+
+
+@router.post("/{id}/retry", status_code=202)
+async def retry_reject(id: RowId, principal: Engineer, db: Db) -> Waiting:
+    """Have one reject tried again; what became of it shows in its `state`, `reason` and `tries`."""
+    async with db.transaction():
+        await rejects.change_one(db, id, "waiting")
+        await audit(db, principal, "reject.retry", id)
+    return Waiting(waiting=1)
+
+
+@router.post("/{id}/dismiss")
+async def dismiss_reject(id: RowId, principal: Engineer, db: Db) -> Dismissed:
+    """Put one reject aside."""
+    async with db.transaction():
+        await rejects.change_one(db, id, "dismissed")
+        await audit(db, principal, "reject.dismiss", id)
+    return Dismissed(dismissed=1)
+
+
+def _detail(kind: RejectKind, rejects: int) -> dict[str, object]:
+    return {**kind.model_dump(mode="json", exclude_none=True), "rejects": rejects}

@@ -13,7 +13,7 @@ from ..credentials import LEAST_PASSWORD, MOST_PASSWORD
 from ..fields import Name
 from ..logins import change_password, count_try, forget_tries, log_in, peer_of
 from ..problems import Problem, invalid
-from ..roles import Role
+from ..roles import KeyRole
 from ..services import Db, Services, Svc
 from . import BASE
 
@@ -36,7 +36,7 @@ class SessionView(BaseModel):
     """Who is logged in; while `must_change`, nothing but changing the password works."""
 
     login: str
-    role: Role
+    role: KeyRole
     must_change: bool
 
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
-from collections.abc import Callable
-from datetime import MAXYEAR, MINYEAR, UTC, datetime
-from typing import NamedTuple, TypeVar
+import math
+import re
+from collections.abc import Callable, Container
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from telemetry.errors import BadMessage
-from telemetry.model import Event, RawMessage, Uplink
+from telemetry.model import Event, RawMessage, Uplink, message_key
+
+from ..text import clean
 
 Parsed = Uplink | Event
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
+_HEX = "0123456789abcdef"
 SPREADING_FACTOR = (1, 12)
 DECIBELS = (-1000.0, 1000.0)
 """What rssi and snr are believed within."""
+HIGHEST_FREQUENCY = 0x7FFFFFFF
+SECOND = timedelta(seconds=1)
+MILLISECOND = timedelta(milliseconds=1)
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SPREADING = re.compile(r"\s*SF(\d{1,2})")
 
 
 class Adapter(NamedTuple):
@@ -59,8 +69,8 @@ def decode_base64(text: str, field: str) -> bytes:
         BadMessage: other characters, or a length no base64 text has (a truncated one).
     """
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4) if "=" not in text else text, validate=True)
-    except binascii.Error as error:
+        return binascii.a2b_base64(text if "=" in text else text + "=" * (-len(text) % 4), strict_mode=True)
+    except ValueError as error:
         raise BadMessage("bad_base64", f"{field}: {error}", field=field) from None
 
 
@@ -72,8 +82,10 @@ def hex_eui(text: str | None, field: str) -> str:
     """
     if not text:
         raise BadMessage("missing_field", f"{field}: missing", field=field)
-    eui = text.lower().replace(":", "").replace("-", "").replace(" ", "")
-    if len(eui) != 16 or any(c not in "0123456789abcdef" for c in eui):
+    eui = text
+    if len(text) != 16 or text.strip(_HEX):
+        eui = text.lower().replace(":", "").replace("-", "").replace(" ", "")
+    if len(eui) != 16 or eui.strip(_HEX):
         raise BadMessage("bad_dev_eui", f"{field}: {text[:64]!r} is no 64-bit identifier in hex", field=field)
     return eui
 
@@ -138,3 +150,131 @@ def time_or_none(text: str | None) -> datetime | None:
         return parse_time(text, "")
     except BadMessage:
         return None
+
+
+def required(value: T | None, field: str) -> T:
+    """The value itself.
+
+    Raises:
+        BadMessage: None or an empty text.
+    """
+    if value is None or value == "":
+        raise BadMessage("missing_field", f"{field}: missing", field=field)
+    return value
+
+
+def decode_hex(text: str, field: str) -> bytes:
+    """Bytes of a text of hex digits.
+
+    Raises:
+        BadMessage: other characters, or an odd number of digits (a truncated one).
+    """
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise BadMessage("bad_hex", f"{field}: {error}", field=field) from None
+
+
+def number(value: float | str | None, field: str) -> float | None:
+    """A finite number; some servers write it as a text.
+
+    Raises:
+        BadMessage: a text that is no number, or one no float holds.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        told = float(value)
+    except (ValueError, OverflowError):
+        told = math.nan
+    if not math.isfinite(told):
+        raise BadMessage("wrong_type", f"{field}: {str(value)[:32]!r} is no number", field=field)
+    return told
+
+
+def decibels(value: float | str | None) -> float | None:
+    """An rssi or snr; None where no radio could have reported it, which must not cost the measurement."""
+    try:
+        return within(number(value, ""), *DECIBELS)
+    except BadMessage:
+        return None
+
+
+def hertz(megahertz: float | str | None, field: str) -> int | None:
+    """A frequency told in MHz, as whole Hz.
+
+    Raises:
+        BadMessage: no number, negative, or above what the store holds.
+    """
+    told = number(megahertz, field)
+    # Cut before it is multiplied, which could leave the floats.
+    return None if told is None else in_range(round(min(told, 1e6) * 1e6), field, HIGHEST_FREQUENCY)
+
+
+def epoch(value: float | str | None, field: str, unit: timedelta = SECOND) -> datetime | None:
+    """A time told as seconds (or `unit`) since 1970-01-01T00:00:00Z, to the microsecond.
+
+    Raises:
+        BadMessage: no number, or in no year 1 to 9999.
+    """
+    told = number(value, field)
+    if told is None:
+        return None
+    try:
+        return _EPOCH + told * unit
+    except OverflowError:
+        raise BadMessage("bad_time", f"{field}: {told:g} is in no year 1 to 9999", field=field) from None
+
+
+def spreading_factor(data_rate: str | None) -> int | None:
+    """The 9 of ``SF9BW125`` or ``SF9 BW125 4/5``; None where no spreading factor is told."""
+    found = _SPREADING.match(data_rate) if data_rate else None
+    return within(int(found[1]), *SPREADING_FACTOR) if found else None
+
+
+def still_encrypted(field: str, cure: str) -> BadMessage:
+    """The network server does not hold the key of the payload."""
+    return BadMessage("encrypted", f"{field}: the payload is still encrypted; {cure}", field=field)
+
+
+def degrees(value: float | str | None, highest: float) -> float | None:
+    """A latitude or longitude; None where it is none, or a text such as ``unknown``."""
+    try:
+        return within(number(value, ""), -highest, highest)
+    except BadMessage:
+        return None
+
+
+def event_of(
+    message: RawMessage,
+    network: str,
+    kind: str,
+    *,
+    dev_eui: str | None,
+    time: datetime | None = None,
+    origin: dict[str, str] | None = None,
+    inside: str | None = None,
+    told: Container[str] = (),
+) -> Event:
+    """An event known by its message's hash, with the fields (of the object `inside`) that are not `told`.
+
+    Raises:
+        BadMessage: no JSON object.
+    """
+    body = decode_json(_OBJECT, message.payload)
+    fields = body if inside is None else body[inside]
+    return Event(
+        dedup_key=message_key(message),
+        kind=clean(kind),
+        network=network,
+        time=time,
+        dev_eui=dev_eui,
+        data=clean({name: value for name, value in fields.items() if name not in told}),
+        origin=origin or {},
+    )
+
+
+def event_in(topic: str) -> str:
+    """The last level of ``…/event/<event>``; empty for any other topic."""
+    head, _, event = topic.rpartition("/")
+    return event if head.endswith("/event") else ""

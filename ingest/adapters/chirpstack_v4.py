@@ -7,7 +7,8 @@ later only those of rxInfo, txInfo and location; 4.6 renamed rxInfo.time to gwTi
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import MAXYEAR, MINYEAR, datetime
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -30,6 +31,9 @@ from .base import (
 )
 
 NAME = "chirpstack-v4"
+Time = TypeVar("Time")
+_RX_TIMES = ("gw_time", "time", "ns_time")
+_CONFIRMED, _ADR, _SIMULATED = (int(f) for f in (UplinkFlag.CONFIRMED, UplinkFlag.ADR, UplinkFlag.SIMULATED))
 EVENTS = frozenset({"up", "join", "status", "log", "ack", "txack", "location"})
 
 
@@ -49,11 +53,11 @@ class _Location(msgspec.Struct):
     longitude: float | None = None
 
 
-class _Rx(msgspec.Struct, rename="camel"):
+class _Rx(msgspec.Struct, Generic[Time], rename="camel"):
     gateway_id: str = ""
-    gw_time: str | None = None
-    time: str | None = None
-    ns_time: str | None = None
+    gw_time: Time | None = None
+    time: Time | None = None
+    ns_time: Time | None = None
     rssi: float = 0.0
     snr: float = 0.0
     location: _Location | None = None
@@ -72,9 +76,9 @@ class _Tx(msgspec.Struct):
     modulation: _Modulation | None = None
 
 
-class _Up(msgspec.Struct, rename="camel"):
+class _Up(msgspec.Struct, Generic[Time], rename="camel"):
     deduplication_id: str = ""
-    time: str | None = None
+    time: Time | None = None
     device_info: _DeviceInfo | None = None
     dev_addr: str | None = None
     adr: bool = False
@@ -82,13 +86,13 @@ class _Up(msgspec.Struct, rename="camel"):
     f_port: int = 0
     confirmed: bool = False
     data: str = ""
-    object: dict[str, Any] | None = None
-    rx_info: list[_Rx] = []
+    rx_info: list[_Rx[Time]] = []
     tx_info: _Tx | None = None
     join_server_context: dict[str, Any] | None = None
 
 
-_UP = msgspec.json.Decoder(_Up)
+_UP = msgspec.json.Decoder(_Up[Annotated[datetime, msgspec.Meta(tz=True)]])
+_UP_AS_TOLD = msgspec.json.Decoder(_Up[str])
 _ANY = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -112,7 +116,7 @@ def parse(message: RawMessage) -> Parsed:
 
 
 def _uplink(message: RawMessage) -> Uplink:
-    up = decode_json(_UP, message.payload)
+    up = _read(message.payload)
     info = up.device_info
     if info is None:
         raise BadMessage("missing_field", "deviceInfo: missing", field="deviceInfo")
@@ -125,44 +129,60 @@ def _uplink(message: RawMessage) -> Uplink:
             "let ChirpStack hold the key, or decrypt before Quantrac",
             field="joinServerContext",
         )
-    flags = UplinkFlag(0)
-    if info.tags.get("simulated") == "true":
-        flags |= UplinkFlag.SIMULATED
-    if up.confirmed:
-        flags |= UplinkFlag.CONFIRMED
+    flags = _CONFIRMED if up.confirmed else 0
     if up.adr:
-        flags |= UplinkFlag.ADR
-    lora = up.tx_info.modulation.lora if up.tx_info and up.tx_info.modulation else None
+        flags |= _ADR
+    if info.tags and info.tags.get("simulated") == "true":
+        flags |= _SIMULATED
+    sent = up.tx_info
+    lora = sent.modulation.lora if sent and sent.modulation else None
     ns_times = [rx.ns_time for rx in up.rx_info if rx.ns_time]
     return Uplink(
         dedup_key=hash_key(NAME, "up", up.deduplication_id),
         dev_eui=hex_eui(info.dev_eui, "deviceInfo.devEui"),
         network=NAME,
         payload=decode_base64(up.data, "data"),
-        time=parse_time(up.time, "time"),
-        ns_time=time_or_none(min(ns_times)) if ns_times else None,
+        time=up.time,
+        ns_time=min(ns_times) if ns_times else None,
         f_cnt=in_range(up.f_cnt, "fCnt", 0xFFFFFFFF),
         f_port=in_range(up.f_port, "fPort", 255),
         dev_addr=up.dev_addr,
         flags=flags,
         spreading_factor=within(lora.spreading_factor if lora else None, *SPREADING_FACTOR),
-        frequency=in_range(up.tx_info.frequency if up.tx_info else None, "txInfo.frequency", 0x7FFFFFFF),
-        gateways=tuple(_gateway(rx) for rx in up.rx_info),
+        frequency=in_range(sent.frequency if sent else None, "txInfo.frequency", 0x7FFFFFFF),
+        gateways=tuple([_gateway(rx) for rx in up.rx_info]),
         origin=_origin(info),
-        server_fields=up.object,
     )
 
 
-def _gateway(rx: _Rx) -> Gateway:
-    place = rx.location
+def _read(payload: bytes) -> _Up[datetime]:
+    """The message; a gateway's time that is none is left out, the frame's own must be one."""
+    try:
+        up = _UP.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        told = decode_json(_UP_AS_TOLD, payload)
+    else:
+        if up.time is None or MINYEAR < up.time.year < MAXYEAR:
+            return up
+        told = decode_json(_UP_AS_TOLD, payload)
+    times = {"time": parse_time(told.time, "time")}
+    rx_info = [
+        msgspec.structs.replace(rx, **{name: time_or_none(getattr(rx, name)) for name in _RX_TIMES})
+        for rx in told.rx_info
+    ]
+    return cast("_Up[datetime]", msgspec.structs.replace(told, rx_info=rx_info, **times))
+
+
+def _gateway(rx: _Rx[datetime]) -> Gateway:
+    place, time = rx.location, rx.gw_time or rx.time
     known = place is not None and (place.latitude is not None or place.longitude is not None)
     return Gateway(
-        id=rx.gateway_id,
-        rssi=within(rx.rssi, *DECIBELS),
-        snr=within(rx.snr, *DECIBELS),
-        time=time_or_none(rx.gw_time or rx.time),
-        latitude=(place.latitude or 0.0) if place and known else None,
-        longitude=(place.longitude or 0.0) if place and known else None,
+        rx.gateway_id,
+        within(rx.rssi, *DECIBELS),
+        within(rx.snr, *DECIBELS),
+        time if time is None or MINYEAR < time.year < MAXYEAR else None,
+        (place.latitude or 0.0) if place and known else None,
+        (place.longitude or 0.0) if place and known else None,
     )
 
 

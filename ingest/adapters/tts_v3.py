@@ -7,12 +7,11 @@ strings, times carry nanoseconds, EUIs are upper-case. MQTT is QoS 0 only.
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from telemetry.errors import BadMessage
-from telemetry.model import Event, Gateway, RawMessage, Uplink, UplinkFlag, hash_key
+from telemetry.model import Event, Gateway, Key, RawMessage, Uplink, UplinkFlag, hash_key
 
 from ..text import clean
 from .base import (
@@ -94,16 +93,20 @@ class _TxSettings(msgspec.Struct):
     time: str | None = None
 
 
+class _Battery(msgspec.Struct):
+    value: float | None = None
+
+
 class _UplinkMessage(msgspec.Struct):
     session_key_id: str = ""
     f_port: int = 0
     f_cnt: int = 0
     frm_payload: str = ""
-    decoded_payload: dict[str, Any] | None = None
     rx_metadata: list[_Rx] = []
     settings: _TxSettings | None = None
     received_at: str | None = None
     confirmed: bool = False
+    last_battery_percentage: _Battery | None = None
 
 
 class _Up(msgspec.Struct):
@@ -139,11 +142,11 @@ def _uplink(message: RawMessage) -> Uplink:
         raise BadMessage("missing_field", "end_device_ids: missing", field="end_device_ids")
     if up is None:
         raise BadMessage("missing_field", "uplink_message: missing", field="uplink_message")
-    flags = UplinkFlag(0)
+    flags = 0
     if body.simulated:
-        flags |= UplinkFlag.SIMULATED
+        flags |= int(UplinkFlag.SIMULATED)
     if up.confirmed:
-        flags |= UplinkFlag.CONFIRMED
+        flags |= int(UplinkFlag.CONFIRMED)
     sent = up.settings
     lora = sent.data_rate.lora if sent and sent.data_rate else None
     frequency = integer(sent.frequency if sent else None, "uplink_message.settings.frequency")
@@ -165,11 +168,11 @@ def _uplink(message: RawMessage) -> Uplink:
         frequency=in_range(frequency, "uplink_message.settings.frequency", 0x7FFFFFFF),
         gateways=tuple(_gateway(rx) for rx in up.rx_metadata),
         origin=_origin(ids),
-        server_fields=up.decoded_payload,
+        battery=within(up.last_battery_percentage.value, 0, 100) if up.last_battery_percentage else None,
     )
 
 
-def _uplink_key(body: _Up, ids: _Ids, up: _UplinkMessage, message: RawMessage) -> UUID:
+def _uplink_key(body: _Up, ids: _Ids, up: _UplinkMessage, message: RawMessage) -> Key:
     received = up.received_at or body.received_at
     if not received:
         return hash_key("message", message.topic, message.payload)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,8 +22,11 @@ from telemetry.clock import Clock
 from telemetry.model import RawMessage
 from telemetry.mqtt import parse_mqtt_url
 
+from ..members import Member
 from ..metrics import CONNECTED, RECEIVED
+from ..qos_watch import QosWatch
 from ..settings import IngestSettings
+from .inside import Inside
 
 _log = structlog.get_logger()
 _TAKEN_OVER = 0x8E
@@ -31,10 +35,15 @@ _VERSIONS = {"auto": (MQTTv50, MQTTv311), "5": (MQTTv50,), "3.1.1": (MQTTv311,)}
 _NAMES = {MQTTv50: "5", MQTTv311: "3.1.1"}
 _ANSWER_SECONDS = 10.0
 _SAY_WHY_SECONDS = 0.5
+_SHORT_SECONDS = 3.0
+_SHORT_IN_A_ROW = 4
+_SHORT_PAUSE_SECONDS = 5.0
+_TAKEN_SECONDS = 30.0
 _FULL_SECONDS = 30.0
 _FULL_ACK_SECONDS = 5.0
+_RECEIVED = [RECEIVED.labels("mqtt", str(qos)) for qos in range(3)]
 
-Submit = Callable[[RawMessage], "asyncio.Future[None]"]
+Take = Callable[[RawMessage], "asyncio.Future[None]"]
 
 
 class _NoAnswer(Exception):
@@ -44,15 +53,16 @@ class _NoAnswer(Exception):
 class MqttSource:
     """Follows the topics of the settings until `stop` is set; reconnects for ever, with back-off."""
 
-    def __init__(self, settings: IngestSettings, submit: Submit, clock: Clock) -> None:
+    def __init__(
+        self, settings: IngestSettings, take: Take, clock: Clock, member: Member, qos: QosWatch
+    ) -> None:
         self._settings = settings
         self._address = parse_mqtt_url(settings.mqtt_url)
-        self._submit = submit
+        self._take = take
         self._clock = clock
-        self._released = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._under_way = 0
-        self._paused = asyncio.Event()
+        self._member = member
+        self._qos = qos
+        self._paused = False
         prefix = f"$share/{settings.mqtt_share}/" if settings.mqtt_share else ""
         self._filters = [prefix + topic for topic in settings.mqtt_topics]
         self._open: _Connection | None = None
@@ -60,7 +70,7 @@ class MqttSource:
     async def run(self, stop: asyncio.Event) -> None:
         """Stay connected. Returns once `stop` is set and the connection, if any, is still open for acks."""
         versions = self._versions()
-        version, delay = next(versions), 0.5
+        version, delay, short = next(versions), 0.5, 0
         while not stop.is_set():
             self._open = connection = _Connection(self, version)
             try:
@@ -75,16 +85,21 @@ class MqttSource:
                 # Next time from the best on: what refused it may have been a proxy before a starting broker.
                 versions = self._versions()
                 version, delay = next(versions), 0.5
+                began = time.monotonic()
                 await _first(stop, connection.lost)
                 if stop.is_set() and not connection.lost.is_set():
                     return
                 CONNECTED.set(0)
-                if connection.taken_over:
-                    delay = 30.0
+                self._member.on_lost(self._clock.now())
+                # Mosquitto 2.0 closes the connection of the one that was taken over without a word.
+                quickly = time.monotonic() - began < _SHORT_SECONDS and not connection.overrun
+                short = short + 1 if quickly else 0
+                if connection.taken_over or short >= _SHORT_IN_A_ROW:
+                    delay = _TAKEN_SECONDS if connection.taken_over else _SHORT_PAUSE_SECONDS
                     _log.error(
-                        "session_taken_over",
+                        "session_taken_over" if connection.taken_over else "connection_lost_again_and_again",
                         client_id=self._settings.mqtt_client_id,
-                        cure="another process uses this client id; give each its own QUANTRAC_MQTT_CLIENT_ID",
+                        cure="each ingest process needs its own QUANTRAC_MQTT_CLIENT_ID",
                     )
                 if connection.overrun:
                     delay = _FULL_SECONDS
@@ -98,52 +113,52 @@ class MqttSource:
     def _versions(self) -> Iterator[int]:
         return itertools.cycle(_VERSIONS[self._settings.mqtt_version])
 
+    def throttle(self, crowded: bool) -> None:
+        """Read nothing more from the socket until called with False; what was read still goes through."""
+        if self._open is not None:
+            self._open.throttle(crowded)
+
     def pause(self) -> None:
         """Hand on nothing more; what arrives from now on is left to the broker."""
-        self._paused.set()
+        self._paused = True
 
     async def acked(self, seconds: float) -> None:
         """Wait until what was committed is acknowledged too, at most `seconds`."""
-        self._idle.clear()
-        if self._under_way:
-            await _first(self._idle, seconds=seconds)
-        await asyncio.sleep(0)  # the ack goes out in the callback after the last message's task
+        if self._open is not None:
+            await self._open.acked(seconds)
 
     async def close(self) -> None:
-        """Disconnect, then let go of what was never acknowledged: the broker keeps it."""
+        """Disconnect; what was never acknowledged the broker keeps."""
         if self._open is not None:
             await self._open.close()
-        self._released.set()
         CONNECTED.set(0)
 
-    async def take(self, topic: str | bytes, payload: bytes, qos: int) -> bool:
-        """Return when the message is committed, or when the connection that could ack it is gone.
-
-        False: there is no room for it, and it must not be acknowledged.
-        """
-        if self._paused.is_set():
-            await self._released.wait()
-            return True
+    def take(self, topic: str | bytes, payload: bytes, qos: int) -> asyncio.Future[None] | None:
+        """The future of the message's batch, cancelled where there is no room for it; None while paused."""
+        if self._paused:
+            return None
         if isinstance(topic, bytes):
             topic = topic.decode("utf-8", "surrogateescape")
-        RECEIVED.labels("mqtt", str(qos)).inc()
-        message = RawMessage(topic, bytes(payload), self._clock.now(), "mqtt", qos)
-        self._under_way += 1
-        try:
-            await self._submit(message)
-        except asyncio.CancelledError:
-            if not self._paused.is_set():
-                return False
-            await self._released.wait()
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._idle.set()
-        return True
+        _RECEIVED[qos].inc()
+        now = self._clock.now()
+        if not qos:
+            self._qos.seen(topic, now)
+        return self._take(RawMessage(topic, payload, now, "mqtt", qos))
+
+    def subscribed(self, version: int, *, session_present: bool) -> None:
+        """The broker granted what we asked for."""
+        CONNECTED.set(1)
+        self._member.on_subscribed(self._clock.now(), session_present=session_present, mqtt=_NAMES[version])
+        if version == MQTTv311:
+            _log.warning(
+                "mqtt_3_1_1",
+                ceiling="a broker of MQTT 3.1.1 mostly keeps 20 messages under way: some 15,000 a second",
+                cure="a broker that speaks MQTT 5, or a higher max_inflight_messages there",
+            )
 
     @property
-    def settings(self) -> IngestSettings:
-        return self._settings
+    def subscriptions(self) -> int:
+        return len(self._filters)
 
     def new_client(self) -> Client:
         client = Client(
@@ -166,7 +181,10 @@ class MqttSource:
 
 
 class _Connection:
-    """One connection and its client; `lost` is set when it is no more."""
+    """One connection and its client; `lost` is set when it is no more.
+
+    Of each batch that messages of this connection are in it keeps their packet identifiers, in order.
+    """
 
     def __init__(self, source: MqttSource, version: int) -> None:
         self._source = source
@@ -174,11 +192,17 @@ class _Connection:
         self.lost = asyncio.Event()
         self.taken_over = False
         self.overrun = False
-        self._closed = asyncio.Event()
+        self._waiting: dict[asyncio.Future[None], list[int]] = {}
+        self._all_acked = asyncio.Event()
+        self._closed = False
+        self._session_present = False
+        self._granted = 0
         self._client = source.new_client()
-        self._client.on_message = self._on_message
+        self._client.on_message = self._on_unacknowledged
+        self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
+        self._inside = Inside(self._client, self._receive)
 
     async def open(self) -> None:
         """Connect and subscribe.
@@ -193,33 +217,65 @@ class _Connection:
             await asyncio.wait((opening, lost), timeout=_ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait((opening,), timeout=_SAY_WHY_SECONDS)  # a refusal may come just before the end
             if opening.done():
-                return opening.result()
+                opening.result()
+                self._inside.connected()
+                return
             closed = f"closed the connection, as one that does not speak MQTT {_NAMES[self._version]} may"
             raise _NoAnswer(closed if self.lost.is_set() else f"no answer in {_ANSWER_SECONDS:.0f} s")
         finally:
             opening.cancel()
             lost.cancel()
 
+    def throttle(self, crowded: bool) -> None:
+        self._inside.throttle(crowded)
+
+    async def acked(self, seconds: float) -> None:
+        """Wait until nothing waits for its acknowledgement, at most `seconds`."""
+        self._all_acked.clear()
+        if self._waiting:
+            await _first(self._all_acked, seconds=seconds)
+
     async def close(self) -> None:
+        """Disconnect. No ack goes out from here on, and so none on the connection that follows."""
+        self._closed = True
         try:
             async with asyncio.timeout(5):
                 await self._client.disconnect()
         except (OSError, TimeoutError, AttributeError) as error:  # AttributeError: it was never connected
             _log.debug("broker_disconnect", error=str(error))
-        finally:
-            self._closed.set()
 
-    async def _on_message(
-        self, _client: Client, topic: str | bytes, payload: bytes, qos: int, _properties: dict[str, Any]
-    ) -> int:
-        if not await self._source.take(topic, payload, qos):
+    def _receive(self, mid: int, topic: str | bytes, payload: bytes) -> None:
+        batch = self._source.take(topic, payload, 1)
+        if batch is None:
+            return
+        mids = self._waiting.get(batch)
+        if mids is None:
+            mids = self._waiting[batch] = []
+            batch.add_done_callback(self._on_batch)
+        mids.append(mid)
+
+    def _on_batch(self, batch: asyncio.Future[None]) -> None:
+        mids = self._waiting.pop(batch)
+        if batch.cancelled():
             self.overrun = True
             self.lost.set()
-            await self._closed.wait()  # only then no ack can go out
-        return 0
+        elif not self._closed:
+            self._inside.ack(mids)
+        if not self._waiting:
+            self._all_acked.set()
+
+    def _on_unacknowledged(
+        self, _client: Client, topic: str | bytes, payload: bytes, qos: int, _properties: dict[str, Any]
+    ) -> None:
+        self._source.take(topic, payload, qos)
+
+    def _on_connect(self, _client: Client, session_present: int, _result: int, _properties: Any) -> None:
+        self._session_present = bool(session_present)
 
     def _on_disconnect(self, _client: Client, packet: Any, exc: Exception | None = None) -> None:
-        self.taken_over = isinstance(packet, bytes) and packet[:1] == bytes([_TAKEN_OVER])
+        # Called again, without a reason, when the socket closes.
+        self.taken_over |= isinstance(packet, bytes) and packet[:1] == bytes([_TAKEN_OVER])
+        self._closed = True
         self.lost.set()
 
     def _on_subscribe(self, _client: Client, _mid: int, qos: tuple[int, ...], _properties: Any) -> None:
@@ -227,8 +283,10 @@ class _Connection:
             _log.error(
                 "subscription_refused", cure="the broker's ACL must let this user read QUANTRAC_MQTT_TOPICS"
             )
-        else:
-            CONNECTED.set(1)
+            return
+        self._granted += 1
+        if self._granted == self._source.subscriptions:
+            self._source.subscribed(self._version, session_present=self._session_present)
 
 
 async def _first(*events: asyncio.Event, seconds: float | None = None) -> None:

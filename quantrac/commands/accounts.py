@@ -12,7 +12,7 @@ import psycopg
 import typer
 from psycopg.rows import dict_row
 
-from api.roles import Role
+from api.roles import KeyRole, Role
 from quantrac.commands.options import Data
 from quantrac.context import Context
 from telemetry.errors import UsageError
@@ -20,6 +20,9 @@ from telemetry.errors import UsageError
 T = TypeVar("T")
 _LOGIN = re.compile(r"[\w.@+-]{1,100}")
 _ROLE = "viewer < operator < engineer < admin."
+_KEY_ROLE = (
+    f"{_ROLE} Beside them: intake, for a network server that posts to /intake and may do nothing else."
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -75,7 +78,7 @@ async def _replace_password(
 
 
 def key_create(
-    role: Annotated[Role, typer.Option(help=_ROLE)],
+    role: Annotated[KeyRole, typer.Option(help=_KEY_ROLE)],
     name: Annotated[str, typer.Option(help="What or whom the key is for.")],
     data: Data = None,
 ) -> None:

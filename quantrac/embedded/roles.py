@@ -23,7 +23,7 @@ ROLES = {
             "v3/+/devices/+/down/push",
             "v3/+/devices/+/down/replace",
         ),
-        subscribe=("#", "$SYS/broker/version"),
+        subscribe=("#", "$SYS/broker/version", "$SYS/broker/publish/messages/dropped"),
     ),
     # What a real network server is given: it publishes events and reads its downlink commands.
     "network": Role(

@@ -7,6 +7,7 @@ and no long transaction elsewhere holds it up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +30,19 @@ READING_DTYPE = np.dtype(
 Readings = npt.NDArray[np.void]
 """A structured array of `READING_DTYPE`, shape (n,)."""
 
+TOUCHED_DTYPE = np.dtype([("device_id", "<i4"), ("hour", "<i4"), ("newest", "<i8")])
+"""A device and an hour since 1970-01-01 UTC that a commit brought frames or events of; `newest` is the time
+of the newest frame within it, in µs since 1970, or `NO_FRAME`."""
+NO_FRAME = -1
+
+Moments = Sequence[tuple[int, int]]
+"""Of frames or events: (device id, µs since 1970)."""
+_HOUR = 3_600_000_000
+
+
+Touched = npt.NDArray[np.void]
+"""A structured array of `TOUCHED_DTYPE`, shape (n,), each device and hour once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -39,11 +53,16 @@ class Batch:
     committed_at: datetime
     uplinks: int
     readings: Readings
+    touched: Touched
 
 
-def pack(rows: list[tuple[int, float, int, int, int, int, int]]) -> bytes:
-    """Rows in the order of `READING_DTYPE`, as the bytes of a lane batch."""
-    return np.array(rows, dtype=READING_DTYPE).tobytes()
+@dataclass(frozen=True, slots=True)
+class TouchedBatch:
+    """A commit of one writer without its readings."""
+
+    lane: int
+    seq: int
+    touched: Touched
 
 
 def unpack(data: bytes) -> Readings:
@@ -59,25 +78,67 @@ _COMMIT_BATCH = """
             readings = lane.readings + excluded.readings
         RETURNING id, seq
     )
-    INSERT INTO lane_batch (lane, seq, committed_at, uplinks, readings)
-    SELECT id, seq, clock_timestamp(), %(uplinks)s, %(packed)s FROM mine
+    INSERT INTO lane_batch (lane, seq, committed_at, uplinks, readings, touched)
+    SELECT id, seq, clock_timestamp(), %(uplinks)s, %(packed)s, %(touched)s FROM mine
 """
 
 
-def commit_batch(cursor: psycopg.Cursor[Any], writer: str, uplinks: int, packed: bytes) -> None:
-    """Put one batch on the writer's lane, inside the caller's transaction and as its last statements."""
-    readings = len(packed) // READING_DTYPE.itemsize
+def commit_batch(
+    cursor: psycopg.Cursor[Any],
+    writer: str,
+    readings: Readings,
+    frames: Moments = (),
+    events: Moments = (),
+) -> None:
+    """Put one batch on the writer's lane, inside the caller's transaction and as its last statement."""
     cursor.execute(
-        _COMMIT_BATCH, {"writer": writer, "uplinks": uplinks, "readings": readings, "packed": packed}
+        _COMMIT_BATCH,
+        {
+            "writer": writer,
+            "uplinks": len(frames),
+            "readings": len(readings),
+            "packed": readings.tobytes(),
+            "touched": _touched(frames, events).tobytes(),
+        },
     )
 
 
+def _touched(frames: Moments, events: Moments) -> Touched:
+    moments = np.array([*frames, *events], np.int64).reshape(-1, 2)
+    found = np.empty(len(moments), TOUCHED_DTYPE)
+    found["device_id"], found["hour"] = moments[:, 0], moments[:, 1] // _HOUR
+    found["newest"] = moments[:, 1]
+    found["newest"][len(frames) :] = NO_FRAME
+    return last_of_each(found, ("device_id", "hour"), ("newest",))
+
+
+def last_of_each(
+    rows: npt.NDArray[np.void], group: Sequence[str], order: Sequence[str]
+) -> npt.NDArray[np.void]:
+    """Of the rows that agree in all columns of `group` the last by those of `order`; sorted by group."""
+    ordered = rows[np.lexsort([rows[name] for name in (*reversed(order), *reversed(group))])]
+    last = np.ones(len(ordered), bool)
+    last[:-1] = np.logical_or.reduce([ordered[name][1:] != ordered[name][:-1] for name in group])
+    return ordered[last]
+
+
 _PENDING = """
-    SELECT lane.id AS lane, b.seq, b.committed_at, b.uplinks, b.readings
+    SELECT lane.id AS lane, b.seq, b.committed_at, b.uplinks, b.readings, b.touched
     FROM lane
     LEFT JOIN follower_cursor c ON c.follower = %(follower)s AND c.lane = lane.id
     CROSS JOIN LATERAL (
-        SELECT seq, committed_at, uplinks, readings FROM lane_batch
+        SELECT seq, committed_at, uplinks, readings, touched FROM lane_batch
+        WHERE lane_batch.lane = lane.id AND seq > coalesce(c.seq, 0)
+        ORDER BY seq LIMIT %(limit)s
+    ) b
+    ORDER BY lane.id, b.seq
+"""
+_TOUCHED = """
+    SELECT lane.id AS lane, b.seq, b.touched
+    FROM lane
+    LEFT JOIN follower_cursor c ON c.follower = %(follower)s AND c.lane = lane.id
+    CROSS JOIN LATERAL (
+        SELECT seq, touched FROM lane_batch
         WHERE lane_batch.lane = lane.id AND seq > coalesce(c.seq, 0)
         ORDER BY seq LIMIT %(limit)s
     ) b
@@ -109,9 +170,25 @@ async def lock_follower(connection: psycopg.AsyncConnection[Any], follower: str)
 
 async def pending(connection: psycopg.AsyncConnection[Any], follower: str, limit: int) -> list[Batch]:
     """Batches this follower has not seen, at most `limit` a lane, each lane in order of seq."""
-    cursor = await connection.execute(_PENDING, {"follower": follower, "limit": limit})
+    cursor = await connection.execute(_PENDING, {"follower": follower, "limit": limit}, binary=True)
     return [
-        Batch(row["lane"], row["seq"], row["committed_at"], row["uplinks"], unpack(row["readings"]))
+        Batch(
+            row["lane"],
+            row["seq"],
+            row["committed_at"],
+            row["uplinks"],
+            unpack(row["readings"]),
+            np.frombuffer(row["touched"], TOUCHED_DTYPE),
+        )
+        for row in await cursor.fetchall()
+    ]
+
+
+async def touched(connection: psycopg.AsyncConnection[Any], follower: str, limit: int) -> list[TouchedBatch]:
+    """Like `pending`, for who asks what changed and reads it from the tables."""
+    cursor = await connection.execute(_TOUCHED, {"follower": follower, "limit": limit})
+    return [
+        TouchedBatch(row["lane"], row["seq"], np.frombuffer(row["touched"], TOUCHED_DTYPE))
         for row in await cursor.fetchall()
     ]
 
@@ -124,7 +201,9 @@ async def cursor_of(connection: psycopg.AsyncConnection[Any], follower: str) -> 
     return {row["lane"]: row["seq"] for row in await cursor.fetchall()}
 
 
-async def advance(connection: psycopg.AsyncConnection[Any], follower: str, batches: list[Batch]) -> None:
+async def advance(
+    connection: psycopg.AsyncConnection[Any], follower: str, batches: Sequence[Batch | TouchedBatch]
+) -> None:
     """Remember these batches as seen, in the transaction of what was made of them."""
     newest = {batch.lane: batch.seq for batch in batches}
     cursor = connection.cursor()

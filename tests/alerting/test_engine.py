@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
 from alerting.engine import Engine
 from telemetry.settings import StoreSettings
-from telemetry.store.lanes import commit_batch, pack
+from telemetry.store.lanes import READING_DTYPE, commit_batch
 from telemetry.store.pool import Pool, async_pool
 from telemetry.store.writer import copy_readings, micros
 
@@ -64,8 +65,9 @@ class River:
             for ago, level in points
         ]
         with self.database.transaction(), psycopg.Cursor(self.database) as cursor:
-            copy_readings(cursor, rows)
-            commit_batch(cursor, lane, len(rows), pack(rows))
+            readings = np.array(rows, READING_DTYPE)
+            copy_readings(cursor, readings)
+            commit_batch(cursor, lane, readings)
 
     def standing(self) -> list[tuple[int, str, int]]:
         """Changes of level that were not withdrawn: (minutes ago, kind, level), oldest first."""

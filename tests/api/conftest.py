@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.credentials import hash_password, new_key
-from api.roles import ROLES
+from api.roles import KEY_ROLES
 from api.settings import ApiSettings
 from telemetry.clock import ManualClock
 from telemetry.secrets import SecretBox
@@ -22,7 +22,7 @@ from .world import T0, World
 
 ORIGIN = "http://quantrac.test"
 PASSWORD = "mật khẩu đủ dài"
-KEYS = {role: new_key() for role in ROLES}
+KEYS = {role: new_key() for role in KEY_ROLES}
 _PASSWORD_HASH = hash_password(PASSWORD)
 
 
@@ -50,12 +50,14 @@ def box() -> SecretBox:
 
 @pytest.fixture
 def accounts(database: psycopg.Connection[dict[str, Any]]) -> None:
-    """A key of each role, and an account named like each role."""
+    """A key of each role, and an account named like each role that an account may have."""
     for role, key in KEYS.items():
         database.execute(
             "INSERT INTO api_key (name, role, hint, key_hash) VALUES (%s, %s, %s, %s)",
             (role, role, key.hint, key.digest),
         )
+        if role == "intake":
+            continue
         database.execute(
             "INSERT INTO account (login, password_hash, role, must_change) VALUES (%s, %s, %s, false)",
             (role, _PASSWORD_HASH, role),

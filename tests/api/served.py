@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from api.service import run
 from api.settings import ApiSettings
+from ingest.settings import IngestSettings
 from telemetry.clock import SystemClock
 from telemetry.secrets import SecretBox
 from telemetry.settings import StoreSettings
@@ -27,7 +28,9 @@ class Served(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(database_url: str, box: SecretBox, **settings: Any) -> AsyncIterator[Served]:
+async def serving(
+    database_url: str, box: SecretBox, *, ingest: IngestSettings | None = None, **settings: Any
+) -> AsyncIterator[Served]:
     """The API as the service runs it, on a port of the system's choice."""
     loop = asyncio.get_running_loop()
     port: asyncio.Future[int] = loop.create_future()
@@ -39,6 +42,7 @@ async def serving(database_url: str, box: SecretBox, **settings: Any) -> AsyncIt
             SystemClock(),
             box,
             stop,
+            ingest=ingest,
             on_listening=port.set_result,
         )
     )

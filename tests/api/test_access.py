@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount
 
-from api.roles import ROLES, Role
+from api.roles import ROLES, KeyRole
 
 from .conftest import Caller, as_problem
 
@@ -37,6 +37,10 @@ ENGINEER = {
     "GET /api/v1/deliveries",
     "GET /api/v1/deliveries/{id}",
     "POST /api/v1/deliveries/{id}/resend",
+    "POST /api/v1/rejects/{id}/retry",
+    "POST /api/v1/rejects/{id}/dismiss",
+    "POST /api/v1/rejects/retry",
+    "POST /api/v1/rejects/dismiss",
 }
 ADMIN = {
     "POST /api/v1/endpoints",
@@ -49,10 +53,20 @@ ADMIN = {
     "POST /api/v1/keys",
     "DELETE /api/v1/keys/{id}",
 }
+INTAKE = {
+    "POST /intake/chirpstack",
+    "POST /intake/tts",
+    "POST /intake/tts/{event:path}",
+}
 
 
-def _needed(route: str) -> Role:
-    for role, routes in (("operator", OPERATOR), ("engineer", ENGINEER), ("admin", ADMIN)):
+def _needed(route: str) -> KeyRole:
+    for role, routes in (
+        ("operator", OPERATOR),
+        ("engineer", ENGINEER),
+        ("admin", ADMIN),
+        ("intake", INTAKE),
+    ):
         if route in routes:
             return role  # type: ignore[return-value]
     return "viewer"
@@ -95,7 +109,12 @@ async def test_every_route_refuses_a_role_below_its_own(app: FastAPI, caller: Ca
             continue
         needed = _needed(f"{method} {path}")
         seen.add(f"{method} {path}")
-        for role in ROLES[: ROLES.index(needed)]:
+        below: tuple[KeyRole, ...] = (
+            ("viewer", "operator", "engineer")
+            if needed == "intake"
+            else (*ROLES[: ROLES.index(needed)], "intake")
+        )
+        for role in below:
             response = await caller(role).request(method, _address(path), json={})
             problem = as_problem(response, 403, "forbidden")
             assert needed in problem["detail"], (method, path)
@@ -103,7 +122,7 @@ async def test_every_route_refuses_a_role_below_its_own(app: FastAPI, caller: Ca
             continue
         response = await caller(needed).request(method, _address(path), json={})
         assert response.status_code not in (401, 403) or path == "/api/v1/password", (method, path)
-    assert seen >= OPERATOR | ENGINEER | ADMIN
+    assert seen >= OPERATOR | ENGINEER | ADMIN | INTAKE
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic cXQ6eA==", "Bearer qt_" + "x" * 5000])

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
-from telemetry.store.lanes import commit_batch, pack
+from telemetry.store.lanes import READING_DTYPE, commit_batch
 
 Database = psycopg.Connection[dict[str, Any]]
 
@@ -171,4 +172,4 @@ class World:
         """A batch on a writer's lane, as ingest commits it."""
         rows = [(micros(time), value, 1, device or self.device, self.level, 0, 1) for time, value in readings]
         with psycopg.connect(self.database.info.dsn, password=self.database.info.password) as connection:
-            commit_batch(connection.cursor(), writer, len(rows), pack(rows))
+            commit_batch(connection.cursor(), writer, np.array(rows, READING_DTYPE))

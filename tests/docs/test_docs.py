@@ -186,7 +186,7 @@ def test_every_key_of_a_rule_is_told() -> None:
 
 def test_every_webhook_type_is_told() -> None:
     text = section((DOCS / "how-to" / "webhooks.md").read_text(encoding="utf-8"), "## The message")
-    told = {span for span in spans(text) if re.fullmatch(r"(alert|endpoint)\.\w+", span)}
+    told = {span for span in spans(text) if re.fullmatch(r"(alert|system|endpoint)\.\w+", span)}
     assert told == {*EVENT_TYPES, "endpoint.test"}
 
 

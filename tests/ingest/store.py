@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from decoders.registry import Registry
 from ingest.pipeline import parse
 from ingest.transaction import BatchWriter, Committed
 from telemetry.model import RawMessage
+from telemetry.store import latest
 from telemetry.store.pool import connect
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -83,3 +85,11 @@ def adopt(database: psycopg.Connection[Any], eui: str, codec: str) -> None:
         " ON CONFLICT (dev_eui) DO UPDATE SET status = 'active', device_type = excluded.device_type",
         (eui, codec),
     )
+
+
+async def keep_latest(url: str) -> None:
+    """Bring table `latest` up to date, as the service does beside the writers."""
+    connecting = psycopg.AsyncConnection.connect(url, row_factory=dict_row, autocommit=True)
+    async with await connecting as connection:
+        while await latest.step(connection):
+            pass

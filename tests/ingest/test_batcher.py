@@ -26,7 +26,7 @@ class Away:
         self.back = threading.Event()
         self.asked = 0
 
-    def commit(self, items: Sequence[Any]) -> Any:
+    def commit(self, items: Sequence[Any], compute: Any) -> Any:
         self.asked += 1
         if not self.back.is_set():
             raise psycopg.OperationalError("away")
@@ -45,15 +45,15 @@ async def test_what_waits_is_bounded(most: str, size: int, monkeypatch: pytest.M
     monkeypatch.setattr(batching, most, 10 * size)
     writer = Away()
     batcher = Batcher(cast(BatchWriter, writer), batch_size=1, max_message=1000)
-    batcher.submit(message(1))
-    await until(lambda: writer.asked)  # the writer holds that one
     waiting = [batcher.submit(message(1, size)) for _ in range(10)]
+    await until(lambda: writer.asked)  # what the writer holds counts too
     before = REGISTRY.get_sample_value("quantrac_ingest_dropped_total")
     dropped, refused = batcher.submit(message(0)), batcher.submit(message(1))
     assert (dropped.done(), dropped.cancelled(), refused.cancelled()) == (True, False, True)
     assert REGISTRY.get_sample_value("quantrac_ingest_dropped_total") == (before or 0) + 1
     assert not any(future.done() for future in waiting)
     assert not await batcher.close(0.1)
+    await asyncio.sleep(0)
     assert all(future.cancelled() for future in waiting)
 
 
@@ -65,5 +65,18 @@ async def test_a_writer_that_ends_says_so_and_reports_nothing_as_done() -> None:
     async with asyncio.timeout(10):
         error = await batcher.ended()
     assert isinstance(error, SystemExit)
-    assert future.cancelled()
+    with pytest.raises(asyncio.CancelledError):
+        await future
+    assert batcher.add(message(1)).cancelled()
     assert not await batcher.close(1)
+
+
+async def test_who_gives_up_waiting_takes_nobody_along() -> None:
+    writer = Away()
+    batcher = Batcher(cast(BatchWriter, writer), batch_size=10, max_message=1000)
+    one, other = batcher.submit(message(1)), batcher.submit(message(1))
+    one.cancel()
+    await asyncio.sleep(0)
+    assert one.cancelled()
+    assert not other.done()
+    await batcher.close(0.1)

@@ -12,7 +12,7 @@ import pytest
 
 from ingest import redecode
 from ingest.redecode import Redecoder
-from ingest.service import _redecode
+from ingest.repeat import repeat
 from telemetry.store.migrate import migrate
 from telemetry.store.pool import connect
 from telemetry.store.writer import FENCE
@@ -85,7 +85,7 @@ def test_a_writer_that_hangs_holds_up_the_job_and_nobody_else(
 
 async def test_a_database_that_is_migrated_later_is_waited_for(empty_database_url: str) -> None:
     stop = asyncio.Event()
-    task = asyncio.create_task(_redecode(redecoder(empty_database_url), stop))
+    task = asyncio.create_task(repeat("redecode", redecoder(empty_database_url).run_waiting, 1.0, stop))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(task), 1)
     await asyncio.to_thread(migrate, empty_database_url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,10 +46,13 @@ def _template(database_server: str) -> Iterator[str]:
         migrate(_url(database_server, name))
         # A template must have no connections, and an extension's background worker would open one.
         admin.execute(sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = %s AND usename IS NOT NULL",
+            (name,),
+        )
     yield name
-    with _admin(database_server) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    _drop(database_server, name)
 
 
 @pytest.fixture
@@ -60,8 +64,7 @@ def database_url(database_server: str, _template: str) -> Iterator[str]:
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(_template))
         )
     yield _url(database_server, name)
-    with _admin(database_server) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    _drop(database_server, name)
 
 
 @pytest.fixture
@@ -71,8 +74,7 @@ def empty_database_url(database_server: str) -> Iterator[str]:
     with _admin(database_server) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     yield _url(database_server, name)
-    with _admin(database_server) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    _drop(database_server, name)
 
 
 @pytest.fixture
@@ -80,6 +82,22 @@ def database(database_url: str) -> Iterator[psycopg.Connection[dict[str, object]
     """A connection to the test's database, for looking; autocommit, rows as dictionaries."""
     with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
         yield connection
+
+
+def _drop(server: str, database: str) -> None:
+    """Drop it with whoever is connected; one who is no superuser has to wait while autovacuum is there."""
+    statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
+    deadline = time.monotonic() + 30
+    with _admin(server) as admin:
+        while True:
+            try:
+                admin.execute(statement)
+            except psycopg.errors.InsufficientPrivilege:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
 
 def _url(server: str, database: str) -> str:

@@ -48,7 +48,7 @@ def test_migrate_twice_and_status(empty_database_url: str, tmp_path: Path) -> No
     status = json.loads(run("status", "--json", env=env, cwd=tmp_path).stdout)
     for subject, name in (
         ("uplinks", "stored"), ("readings", "stored"), ("rejects", "open"), ("alerts", "firing"),
-        ("deliveries", "pending"),
+        ("deliveries", "pending"), ("health", "open"), ("ingest", "members"),
     ):  # fmt: skip
         assert status[subject][name] == 0
     with psycopg.connect(empty_database_url) as connection:

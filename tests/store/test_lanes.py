@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -23,8 +24,8 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         yield opened
 
 
-def batch(number: int) -> bytes:
-    return lanes.pack([(number, float(number), number, 1, 1, 0, 1)])
+def batch(number: int) -> lanes.Readings:
+    return np.array([(number, float(number), number, 1, 1, 0, 1)], lanes.READING_DTYPE)
 
 
 async def follow(pool: Pool, name: str, limit: int = 100) -> list[int]:
@@ -38,13 +39,13 @@ async def follow(pool: Pool, name: str, limit: int = 100) -> list[int]:
 
 def test_packing_is_exact() -> None:
     row = (1_790_000_000_123_456, -0.1, 2**40, 2**31 - 1, 32767, 255, 9)
-    assert lanes.unpack(lanes.pack([row])).tolist() == [row]
+    assert lanes.unpack(np.array([row], lanes.READING_DTYPE).tobytes()).tolist() == [row]
 
 
 async def test_a_late_commit_is_not_skipped(pool: Pool, database_url: str) -> None:
     with psycopg.connect(database_url) as slow, psycopg.connect(database_url) as quick:
-        lanes.commit_batch(slow.cursor(), "slow", 1, batch(1))
-        lanes.commit_batch(quick.cursor(), "quick", 1, batch(2))
+        lanes.commit_batch(slow.cursor(), "slow", batch(1))
+        lanes.commit_batch(quick.cursor(), "quick", batch(2))
         quick.commit()
         assert await follow(pool, "f") == [2]
         slow.commit()
@@ -57,7 +58,7 @@ async def test_nothing_is_seen_twice_or_missed_with_small_steps(pool: Pool, data
     rng, seen = random.Random(3), []
     with psycopg.connect(database_url) as connection:
         for number in range(60):
-            lanes.commit_batch(connection.cursor(), rng.choice("abc"), 1, batch(number))
+            lanes.commit_batch(connection.cursor(), rng.choice("abc"), batch(number))
             connection.commit()
             if rng.random() < 0.5:
                 seen += await follow(pool, "f", limit=2)
@@ -75,7 +76,7 @@ async def test_one_follower_of_a_name_at_a_time(pool: Pool) -> None:
 
 async def test_pruning_waits_for_the_slowest_follower(pool: Pool, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
-        lanes.commit_batch(connection.cursor(), "w", 1, batch(1))
+        lanes.commit_batch(connection.cursor(), "w", batch(1))
     await follow(pool, "f")
     later = datetime.now(UTC) + timedelta(hours=1)
     async with pool.connection() as connection:
@@ -84,3 +85,23 @@ async def test_pruning_waits_for_the_slowest_follower(pool: Pool, database_url: 
     async with pool.connection() as connection:
         assert await lanes.prune(connection, later - timedelta(days=1)) == 0
         assert await lanes.prune(connection, later) == 1
+
+
+async def test_what_a_commit_touched_is_each_device_and_hour_once_with_its_newest_frame(
+    pool: Pool, database_url: str
+) -> None:
+    hour = 3_600_000_000
+    with psycopg.connect(database_url) as connection:
+        lanes.commit_batch(
+            connection.cursor(),
+            "w",
+            batch(1),
+            [(2, 5 * hour), (1, hour + 7), (1, hour + 9), (1, 2 * hour - 1), (1, 2 * hour)],
+            [(1, 2 * hour + 5), (3, hour)],
+        )
+    async with pool.connection() as connection:
+        (found,) = await lanes.pending(connection, "f", 10)
+    assert found.uplinks == 5
+    assert found.touched.tolist() == [
+        (1, 1, 2 * hour - 1), (1, 2, 2 * hour), (2, 5, 5 * hour), (3, 1, lanes.NO_FRAME),
+    ]  # fmt: skip

@@ -186,3 +186,24 @@ def test_the_login_page_speaks_both_languages(page: Page) -> None:
     switch.get_by_text("VI").click()
     expect(page.get_by_role("button", name="Đăng nhập")).to_be_visible()
     assert page.evaluate("localStorage.getItem('quantrac.lang')") == "vi"
+
+
+def test_a_fault_is_told_in_the_readers_language_or_the_servers_words(page: Page) -> None:
+    body = """
+        const { lang } = await import("/static/i18n.js");
+        lang.value = a.lang;
+        const text = m.told(a.fault);
+        lang.value = "vi";
+        return text;
+    """
+    fault = {
+        "kind": "ingest-member-silent",
+        "subject": "thu-1",
+        "detail": "words",
+        "began_at": "2026-11-21T18:05:00Z",
+    }
+    told = run(page, "faults.js", body, {"lang": "vi", "fault": fault})
+    assert told.startswith("Bộ thu dữ liệu thu-1 không phản hồi từ ")
+    assert "01:05" in told
+    assert "is silent since" in run(page, "faults.js", body, {"lang": "en", "fault": fault})
+    assert run(page, "faults.js", body, {"lang": "en", "fault": {**fault, "kind": "new"}}) == "words"

@@ -5,6 +5,7 @@ import { whenPasswordMustChange } from "./api.js";
 import { AccountMenu, LanguageSwitch, MustChangePassword } from "./account.js";
 import { AlertsView } from "./alerts.js";
 import { DevicesView } from "./devices.js";
+import { Faults } from "./faults.js";
 import { LevelBadge } from "./levels.js";
 import { connect } from "./live.js";
 import { StationView } from "./station.js";
@@ -63,6 +64,7 @@ function Header() {
 
 function Notices() {
   return html`
+    <${Faults} />
     ${anySimulated.value && html`<p class="banner banner-simulated" role="note" data-testid="simulated-banner">${t("banner.simulated")}</p>`}
     ${failure.value && html`
       <p class="banner banner-failure" role="alert">${failure.value.text}

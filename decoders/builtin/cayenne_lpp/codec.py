@@ -75,18 +75,18 @@ class CayenneLpp:
         check_port(f_port)
         check_size(payload, 0, 3, "a record")
         fields: Fields = {}
-        at = 0
-        while at < len(payload):
+        at, end = 0, len(payload)
+        while at < end:
             check_size(payload, at, 2, "channel and type")
-            type_ = _BY_CODE.get(payload[at + 1])
+            channel, code = payload[at], payload[at + 1]
+            type_ = _BY_CODE.get(code)
             if type_ is None:
-                raise DecodeError(
-                    f"byte {at + 1}: unknown type 0x{payload[at + 1]:02x} on channel {payload[at]}"
-                )
-            name = f"{type_.name}_{payload[at]}"
-            check_size(payload, at + 2, type_.size, name)
-            fields[name] = _read(type_, payload, at + 2)
-            at += 2 + type_.size
+                raise DecodeError(f"byte {at + 1}: unknown type 0x{code:02x} on channel {channel}")
+            name, at = f"{type_.name}_{channel}", at + 2
+            if at + type_.size > end:
+                check_size(payload, at, type_.size, name)
+            fields[name] = _read(type_, payload, at)
+            at += type_.size
         return fields
 
     def encode(self, fields: Mapping[str, Field]) -> tuple[int, bytes]:
@@ -104,12 +104,19 @@ class CayenneLpp:
 
 
 def _read(type_: _Type, payload: bytes, at: int) -> Field:
+    if len(type_.parts) == 1:
+        return _number(type_.parts[0], payload, at)
     values: Fields = {}
     for part in type_.parts:
-        raw = int.from_bytes(payload[at : at + part.size], "big", signed=part.signed)
-        values[part.name] = raw if part.per_unit == 1 else raw / part.per_unit
+        values[part.name] = _number(part, payload, at)
         at += part.size
-    return values if len(type_.parts) > 1 else values[type_.name]
+    return values
+
+
+def _number(part: _Part, payload: bytes, at: int) -> float:
+    _, size, signed, per_unit = part
+    raw = int.from_bytes(payload[at : at + size], "big", signed=signed)
+    return raw if per_unit == 1 else raw / per_unit
 
 
 def _write(type_: _Type, name: str, value: Field) -> bytes:

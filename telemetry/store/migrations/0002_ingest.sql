@@ -49,7 +49,7 @@ CREATE UNIQUE INDEX health_alert_one_open ON health_alert (kind, subject) WHERE 
 -- ---------------------------------------------------------------- the radio link
 ALTER TABLE uplink ADD COLUMN battery real;      -- %, where the network server tells it with the frame
 
--- The devices and hours a commit brought frames or events of, packed: int4 device, int4 hours since 1970.
+-- The devices and hours a commit brought frames or events of, packed by telemetry.store.lanes.
 ALTER TABLE lane_batch ADD COLUMN touched bytea NOT NULL DEFAULT '';
 ALTER TABLE lane_batch ALTER COLUMN touched SET STORAGE EXTERNAL;
 
@@ -71,7 +71,7 @@ CREATE TABLE link (                              -- one row a device and hour th
 );
 CREATE UNIQUE INDEX link_identity ON link (time, device_id);
 CREATE INDEX link_device_time ON link (device_id, time DESC);
-INSERT INTO follower VALUES ('link');
+INSERT INTO follower VALUES ('link'), ('latest');
 
 -- ---------------------------------------------------------------- rejects
 ALTER TABLE reject DROP CONSTRAINT reject_state_check;

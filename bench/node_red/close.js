@@ -1,0 +1,1 @@
+context.get("pool").end();

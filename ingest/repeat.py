@@ -1,0 +1,30 @@
+"""Work that comes back: a worker of the process, run in a thread again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import psycopg
+import structlog
+
+_log = structlog.get_logger()
+RETRY_SECONDS = 3.0
+
+
+async def repeat(name: str, work: Callable[[], object], seconds: float, stop: asyncio.Event) -> None:
+    """Run `work` every so many `seconds` until `stop` is set; what goes wrong is told and tried again."""
+    while not stop.is_set():
+        pause = seconds
+        try:
+            await asyncio.to_thread(work)
+        except psycopg.Error as error:
+            pause = min(seconds, RETRY_SECONDS)
+            _log.debug("work_waits", work=name, error=" ".join(str(error).split()))
+        except Exception:
+            pause = max(seconds, RETRY_SECONDS)
+            _log.exception("work_failed", work=name)
+        try:
+            await asyncio.wait_for(stop.wait(), pause)
+        except TimeoutError:
+            continue

@@ -1,0 +1,110 @@
+"""What runs beside the hot path, in a thread and loop of its own: its steps must not hold up a message.
+
+All ingest processes have the same workers; each piece of work is one process's at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import structlog
+
+from decoders.registry import Registry
+from telemetry.clock import Clock
+from telemetry.settings import StoreSettings
+from telemetry.store.pool import async_pool
+
+from .expiry import RejectExpiry
+from .latest import keep_latest
+from .link_job import LinkJob
+from .redecode import Redecoder
+from .repeat import repeat
+from .retry import Retrier
+from .settings import IngestSettings
+
+_log = structlog.get_logger()
+_SOON = 2.0  # seconds between looks for work that somebody asked for
+_HOURLY = 3600.0
+
+
+class Workers:
+    """Frames to decode again, rejects to retry or forget, the link's history, the newest readings."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        store: StoreSettings,
+        clock: Clock,
+        codecs: Registry,
+        connect: Callable[[], psycopg.Connection[Any]],
+    ) -> None:
+        name = settings.mqtt_client_id
+        self._store = store
+        self._clock = clock
+        self._redecoder = Redecoder(connect, writer=f"{name}/again", codecs=codecs)
+        self._retrier = Retrier(
+            connect,
+            writer=f"{name}/retry",
+            codecs=codecs,
+            keep_messages=settings.keep_messages,
+            max_message=settings.max_message,
+            clock=clock,
+        )
+        self._expiry = RejectExpiry(connect, clock, settings.reject_days)
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="ingest-workers", daemon=True)
+
+    def start(self) -> None:
+        """Begin; a database that is away is waited for."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let each end after the step it is at."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        for worker in (self._redecoder, self._retrier, self._expiry):
+            worker.stop()
+
+    async def ended(self, seconds: float) -> None:
+        """Nothing more will be stored: wait for the last steps, at most `seconds`."""
+        self._loop.call_soon_threadsafe(self._drained.set)
+        await asyncio.to_thread(self._thread.join, seconds)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._work())
+
+    async def _work(self) -> None:
+        repeated = (
+            ("redecode", self._redecoder.run_waiting, _SOON),
+            ("retry", self._retrier.run_waiting, _SOON),
+            ("expiry", self._expiry.run_once, _HOURLY),
+        )
+        tasks = [
+            *(
+                asyncio.create_task(repeat(name, work, seconds, self._stop), name=f"ingest-{name}")
+                for name, work, seconds in repeated
+            ),
+            asyncio.create_task(self._keep_latest(), name="ingest-latest"),
+            asyncio.create_task(self._keep_link(), name="ingest-link"),
+        ]
+        for task in asyncio.as_completed(tasks):
+            try:
+                await task
+            except Exception:  # the others go on
+                _log.exception("worker_ended")
+        await self._stop.wait()
+        await self._drained.wait()
+
+    async def _keep_latest(self) -> None:
+        async with async_pool(self._store, application="quantrac ingest latest") as pool:
+            await keep_latest(pool, self._drained)
+
+    async def _keep_link(self) -> None:
+        async with async_pool(self._store, application="quantrac ingest link") as pool:
+            await LinkJob(pool, self._clock).run(self._stop)
