@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .data
+# Most tests wait more than they compute; each process has a database and a broker of its own.
+PARALLEL := -n 3 --dist loadfile
 
 .PHONY: up dev test test-chaos check bench lock clean
 
@@ -15,7 +17,7 @@ dev: $(VENV)/installed-dev
 test: $(VENV)/installed-dev
 	deploy/test-requirements.sh
 	$(MAKE) check
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 # Breaks broker, database and ingest in every way docs/architecture.md lists: two to five minutes on 2 cores.
 test-chaos: $(VENV)/installed-dev

@@ -50,6 +50,10 @@ class TcpProxy:
             writer.transport.abort()
             return
         there, back = await asyncio.open_connection(*self._target)
+        if not self._open:  # cut meanwhile
+            writer.transport.abort()
+            back.transport.abort()
+            return
         self._writers |= {writer, back}
         for source, sink, upstream in ((reader, back, True), (there, writer, False)):
             task = asyncio.create_task(self._pump(source, sink, upstream))
