@@ -28,6 +28,7 @@ class Meter:
         self._postmaster = postmaster
         self._ours = [psutil.Process(pid) for pid in ours]
         self._sessions = frozenset(sessions)
+        self._seen: dict[int, float] = {}
 
     def read(self) -> dict[str, float]:
         """Seconds so far; `machine` is everything that ran; `database` is missing when that is elsewhere."""
@@ -36,7 +37,7 @@ class Meter:
             "machine": float(sum(times) - times.idle - getattr(times, "iowait", 0.0)),
             "consumer": sum(_own(process) for process in self._consumers),
             "broker": _own(self._broker),
-            "bench": sum(_own(process) for process in self._ours),
+            "bench": sum(self._last(process) for process in self._ours),
         }
         if self._postmaster is not None:
             family = _family(self._postmaster)
@@ -44,6 +45,12 @@ class Meter:
             used["database"] = sum(family.values()) - sessions
             used["bench"] += sessions
         return used
+
+    def _last(self, process: psutil.Process) -> float:
+        """Of a publisher that has sent everything and ended, what it had used when it was last seen."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._seen[process.pid] = _own(process)
+        return self._seen[process.pid]
 
 
 def shares(

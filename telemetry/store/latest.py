@@ -16,7 +16,7 @@ from . import lanes
 from .lanes import NO_FRAME, Batch
 
 FOLLOWER = "latest"
-BATCHES = 100  # a lane and pass
+BATCHES = 40  # a lane and pass: some 16 MB of readings at the most
 _READING_COLUMNS = ("device_id", "metric_id", "channel", "time", "value", "quality")
 
 _MERGE = """
