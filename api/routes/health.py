@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Literal
 
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
-from telemetry.store.migrate import newest_revision
+from telemetry.store.revision import newest_revision
 
 from ..auth import require_or_loopback
 from ..problems import Problem
 from ..services import Db
 
 router = APIRouter(tags=["health"])
-
-_newest_revision = cache(newest_revision)
 
 
 class Health(BaseModel):
@@ -38,11 +35,11 @@ async def readyz(db: Db) -> Health:
     if row is not None and row["known"]:
         version = await (await db.execute("SELECT version_num FROM schema_version")).fetchone()
         found = version["version_num"] if version else None
-    if found != _newest_revision():
+    if found != newest_revision():
         raise Problem(
             503,
             "schema",
-            f"The database has schema revision {found}, this program needs {_newest_revision()}: "
+            f"The database has schema revision {found}, this program needs {newest_revision()}: "
             "run `quantrac migrate`.",
             headers={"Retry-After": "5"},
         )

@@ -17,6 +17,7 @@ from ..catalogue import CATALOGUE
 from ..errors import SchemaTooNew
 from .edition import Edition, create_extension, detect, make_hypertables
 from .pool import connect
+from .revision import newest_revision
 
 _LOCK = 0x7175616E  # "quan": one migration at a time, whoever starts it
 
@@ -34,13 +35,6 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", "telemetry.store:migrations")
     return config
-
-
-def newest_revision() -> str:
-    """The revision this program was written for."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None
-    return head
 
 
 def migrate(url: str) -> Migrated:
