@@ -13,6 +13,7 @@ from telemetry.clock import Clock
 from telemetry.settings import StoreSettings
 from telemetry.store import lanes
 from telemetry.store.pool import Pool, async_pool
+from telemetry.waiting import pause
 
 from . import health
 from .engine import Engine
@@ -56,7 +57,7 @@ async def _follow(engine: Engine, stop: asyncio.Event) -> None:
             # A fault of ours or a schema that is not there yet: the step is undone, and alerting must go on.
             delay = min(max(delay * 2, 0.2), 5.0)
             _log.exception("step_failed", retry_in=delay)
-        await _pause(stop, delay)
+        await pause(delay, until=stop)
 
 
 async def _prune(pool: Pool, clock: Clock, stop: asyncio.Event) -> None:
@@ -66,7 +67,7 @@ async def _prune(pool: Pool, clock: Clock, stop: asyncio.Event) -> None:
                 await lanes.prune(connection, clock.now() - KEEP_BATCHES)
         except (psycopg.Error, PoolTimeout) as error:
             _log.warning("prune_waits", error=" ".join(str(error).split()))
-        await _pause(stop, PRUNE_SECONDS)
+        await pause(PRUNE_SECONDS, until=stop)
 
 
 async def _watch_health(pool: Pool, settings: AlertSettings, clock: Clock, stop: asyncio.Event) -> None:
@@ -78,11 +79,4 @@ async def _watch_health(pool: Pool, settings: AlertSettings, clock: Clock, stop:
             _log.warning("health_watch_waits", error=" ".join(str(error).split()))
         except Exception:  # a fault of ours here must not end the watch
             _log.exception("health_watch_failed")
-        await _pause(stop, health.LOOK_SECONDS)
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
+        await pause(health.LOOK_SECONDS, until=stop)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 
 import psycopg
 import structlog
@@ -12,6 +11,7 @@ from psycopg_pool import PoolTimeout
 
 from telemetry.store import latest
 from telemetry.store.pool import Pool
+from telemetry.waiting import pause
 
 _log = structlog.get_logger()
 REST_SECONDS = (0.2, 2.0)  # least and most between two steps
@@ -23,8 +23,7 @@ async def keep_latest(pool: Pool, drained: asyncio.Event) -> None:
     """Follow the lanes until `drained` is set, and then once more while the database answers."""
     answers, rest = True, 0.0
     while not drained.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(drained.wait(), rest)
+        await pause(rest, until=drained)
         if answers or not drained.is_set():
             answers, rest = await _step(pool)
 

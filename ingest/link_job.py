@@ -22,6 +22,7 @@ from telemetry.clock import Clock
 from telemetry.store import lanes
 from telemetry.store.pool import Pool
 from telemetry.store.writer import micros
+from telemetry.waiting import pause
 
 from . import link_store as store
 from .faults import blames_content
@@ -56,10 +57,7 @@ class LinkJob:
         """Keep the history until `stop` is set; a database that is away is waited for."""
 
         async def rest(seconds: float) -> None:
-            try:
-                await asyncio.wait_for(stop.wait(), seconds)
-            except TimeoutError:
-                return
+            await pause(seconds, until=stop)
 
         while not stop.is_set():
             try:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import psycopg
 import structlog
 
+from telemetry.waiting import pause
+
 _log = structlog.get_logger()
 RETRY_SECONDS = 3.0
 
@@ -15,16 +17,13 @@ RETRY_SECONDS = 3.0
 async def repeat(name: str, work: Callable[[], object], seconds: float, stop: asyncio.Event) -> None:
     """Run `work` every so many `seconds` until `stop` is set; what goes wrong is told and tried again."""
     while not stop.is_set():
-        pause = seconds
+        rest = seconds
         try:
             await asyncio.to_thread(work)
         except psycopg.Error as error:
-            pause = min(seconds, RETRY_SECONDS)
+            rest = min(seconds, RETRY_SECONDS)
             _log.debug("work_waits", work=name, error=" ".join(str(error).split()))
         except Exception:
-            pause = max(seconds, RETRY_SECONDS)
+            rest = max(seconds, RETRY_SECONDS)
             _log.exception("work_failed", work=name)
-        try:
-            await asyncio.wait_for(stop.wait(), pause)
-        except TimeoutError:
-            continue
+        await pause(rest, until=stop)

@@ -63,6 +63,19 @@ class IngestSettings(Settings):
         description="Days a reject is kept, 0 for ever; one that was retried or dismissed goes after 7.",
     )
 
+    @field_validator("mqtt_topics")
+    @classmethod
+    def _are_filters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("names no topic, so nothing would be received")
+        for topic in value:
+            levels = topic.split("/")
+            if topic.startswith("$share/"):
+                raise ValueError(f"{topic!r}: name the group in QUANTRAC_MQTT_SHARE instead")
+            if "#" in levels[:-1] or any(len(level) > 1 and set(level) & {"+", "#"} for level in levels):
+                raise ValueError(f"{topic!r} is no topic filter: + stands for a whole level, # for the last")
+        return value
+
     @field_validator("mqtt_url")
     @classmethod
     def _is_address(cls, value: str) -> str:

@@ -1,7 +1,10 @@
-"""What a third-party codec may import: small, stable, and nothing behind it.
+"""What a third-party codec or adapter may import: small, stable, and nothing behind it.
 
 A codec turns `(f_port, payload)` into named fields and, where it can, back again (simulators and downlinks
 use that). It is registered as an entry point of the group ``quantrac.codecs``; see docs/how-to/codec.md.
+
+An adapter turns a network server's message into an `Uplink` or an `Event`. Its group is
+``quantrac.adapters``; see docs/how-to/other-servers.md.
 """
 
 from __future__ import annotations
@@ -9,9 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from .errors import DecodeError
+from .errors import BadMessage, DecodeError
+from .model import Event, Gateway, RawMessage, Uplink, UplinkFlag, hash_key, message_key
 
-__all__ = ["Codec", "DecodeError", "Field", "Fields"]
+__all__ = [
+    "Adapter",
+    "BadMessage",
+    "Codec",
+    "DecodeError",
+    "Event",
+    "Field",
+    "Fields",
+    "Gateway",
+    "RawMessage",
+    "Uplink",
+    "UplinkFlag",
+    "hash_key",
+    "message_key",
+]
 
 Field = None | bool | int | float | str | list["Field"] | dict[str, "Field"]
 Fields = dict[str, Field]
@@ -48,5 +66,28 @@ class Codec(Protocol):
 
         Raises:
             DecodeError: a field is missing or does not fit the frame.
+        """
+        ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """One network server's format. `name` is unique among all adapters, and an uplink's `network`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def matches(self, topic: str, payload: bytes) -> bool:
+        """Whether this is such a message; asked of every message that no adapter before took, so be quick."""
+        ...
+
+    def parse(self, message: RawMessage) -> Uplink | Event:
+        """The uplink or event in the message. Must be pure.
+
+        `dedup_key` is the message's identity: `hash_key` of what the server guarantees to be the same when it
+        delivers the same message again, else `message_key`.
+
+        Raises:
+            BadMessage: nothing can be made of it; it becomes a reject with this reason.
         """
         ...

@@ -96,13 +96,16 @@ _UP_AS_TOLD = msgspec.json.Decoder(_Up[str])
 _ANY = msgspec.json.Decoder(dict[str, Any])
 
 
+_UP_TOPIC = "/event/up"
+
+
 def _kind(topic: str) -> str:
     parts = topic.split("/")
     return parts[-1] if len(parts) >= 2 and parts[-2] == "event" else ""
 
 
 def matches(topic: str, payload: bytes) -> bool:
-    return _kind(topic) in EVENTS and b'"deviceInfo"' in payload
+    return (topic.endswith(_UP_TOPIC) or _kind(topic) in EVENTS) and b'"deviceInfo"' in payload
 
 
 def parse(message: RawMessage) -> Parsed:
@@ -111,8 +114,9 @@ def parse(message: RawMessage) -> Parsed:
     Raises:
         BadMessage: names the field that is missing or wrong.
     """
-    kind = _kind(message.topic)
-    return _uplink(message) if kind == "up" else _event(kind, message)
+    if message.topic.endswith(_UP_TOPIC):
+        return _uplink(message)
+    return _event(_kind(message.topic), message)
 
 
 def _uplink(message: RawMessage) -> Uplink:
@@ -220,8 +224,9 @@ def _event(kind: str, message: RawMessage) -> Event:
 def _event_key(kind: str, body: dict[str, Any], message: RawMessage) -> Any:
     # A status shares its uplink's deduplicationId, so the kind belongs to the key; log and location
     # may come several times for one frame, so there the whole message does.
-    if kind in ("join", "status", "ack") and isinstance(body.get("deduplicationId"), str):
-        return hash_key(NAME, kind, body["deduplicationId"])
+    told = body.get("deduplicationId")
+    if kind in ("join", "status", "ack") and told and isinstance(told, str):
+        return hash_key(NAME, kind, told)
     if kind == "txack" and (body.get("queueItemId") or body.get("downlinkId")):
         return hash_key(NAME, kind, str(body.get("queueItemId", "")), str(body.get("downlinkId", "")))
     return hash_key("message", message.topic, message.payload)

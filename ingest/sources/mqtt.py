@@ -26,7 +26,7 @@ from ..members import Member
 from ..metrics import CONNECTED, RECEIVED
 from ..qos_watch import QosWatch
 from ..settings import IngestSettings
-from .inside import Inside
+from .gmqtt_internals import GmqttInternals
 
 _log = structlog.get_logger()
 _TAKEN_OVER = 0x8E
@@ -202,7 +202,7 @@ class _Connection:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
-        self._inside = Inside(self._client, self._receive)
+        self._internals = GmqttInternals(self._client, self._receive)
 
     async def open(self) -> None:
         """Connect and subscribe.
@@ -218,7 +218,7 @@ class _Connection:
             await asyncio.wait((opening,), timeout=_SAY_WHY_SECONDS)  # a refusal may come just before the end
             if opening.done():
                 opening.result()
-                self._inside.connected()
+                self._internals.connected()
                 return
             closed = f"closed the connection, as one that does not speak MQTT {_NAMES[self._version]} may"
             raise _NoAnswer(closed if self.lost.is_set() else f"no answer in {_ANSWER_SECONDS:.0f} s")
@@ -227,7 +227,7 @@ class _Connection:
             lost.cancel()
 
     def throttle(self, crowded: bool) -> None:
-        self._inside.throttle(crowded)
+        self._internals.throttle(crowded)
 
     async def acked(self, seconds: float) -> None:
         """Wait until nothing waits for its acknowledgement, at most `seconds`."""
@@ -260,7 +260,7 @@ class _Connection:
             self.overrun = True
             self.lost.set()
         elif not self._closed:
-            self._inside.ack(mids)
+            self._internals.ack(mids)
         if not self._waiting:
             self._all_acked.set()
 

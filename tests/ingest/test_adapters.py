@@ -121,6 +121,12 @@ def test_tts_simulated_is_marked_and_another_frame_than_the_real_one() -> None:
     assert simulated.dedup_key != real.dedup_key
 
 
+def test_events_without_an_id_of_their_own_are_told_apart_by_their_bytes() -> None:
+    status = BY_NAME["chirpstack_v4/status"]
+    one, other = (parse(edited(status, deduplicationId="", margin=margin)) for margin in (7, 8))
+    assert one.dedup_key != other.dedup_key
+
+
 def test_a_downlink_result_without_dev_eui_is_still_an_event() -> None:
     event = of(BY_NAME["tts_v3/down_failed"])
     assert isinstance(event, Event)

@@ -17,7 +17,7 @@ _PUBACK = 0x4002  # and no reason code, which means success in MQTT 3.1.1 and 5
 Receive = Callable[[int, "str | bytes", bytes], None]
 
 
-class Inside:
+class GmqttInternals:
     """One client, before it connects; `receive(packet id, topic, payload)` gets what comes at QoS 1."""
 
     def __init__(self, client: Client, receive: Receive) -> None:
