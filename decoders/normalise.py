@@ -63,45 +63,50 @@ def compile_mapping(device_type: DeviceType) -> Normalise:
     """`normalise` for one device type, prepared once.
 
     Numbers and numeric strings are scaled, booleans are 0 and 1, null and missing fields are skipped;
-    anything else, NaN and the infinities are problems that name the field.
+    anything else, NaN and the infinities are problems that name the field. Values come in the order of the
+    fields.
     """
-    steps = tuple(_step(entry) for entry in device_type.mapping)
+    steps: dict[str, list[_Step]] = {}
+    for entry in device_type.mapping:
+        steps.setdefault(entry.field.partition(".")[0], []).append(_step(entry))
     used, inner = _paths(device_type.mapping)
 
     def run(fields: Fields, variables: Mapping[str, float]) -> Normalised:
         values: list[Value] = []
         problems: list[str] = []
-        for field, path, metric, channel, factor, divisor, offset, variable, conditions in steps:
-            raw = _look_up(fields, path) if path else fields.get(field)
-            if raw is None:
-                continue
-            if conditions and not all(_look_up(fields, key) == expected for key, expected in conditions):
-                continue
-            if variable is not None:
-                own = variables.get(variable)
-                if own is None:
-                    continue
-                offset = own
-            if type(raw) is float or type(raw) is int:
-                number: float | None = raw
-            else:
-                number = _number(raw)
-            if number is None:
-                problems.append(f"{field}: not a number: {_shown(raw)}")
-                continue
-            try:
-                # Adding the offset 0.0 also turns -0.0 into 0.0.
-                value = number * factor / divisor + offset
-            except OverflowError:
-                value = inf
-            if -inf < value < inf:
-                values.append(Value(metric, channel, value))
-            else:
-                problems.append(f"{field}: {_shown(raw)} gives no finite {metric}")
         unmapped: list[str] = []
-        for name in fields:
+        for name, told in fields.items():
             if name not in used:
-                _collect_unmapped(name, fields[name], used, inner, unmapped)
+                _collect_unmapped(name, told, used, inner, unmapped)
+            for field, path, metric, channel, factor, divisor, offset, variable, conditions in steps.get(
+                name, ()
+            ):
+                raw = _look_up(fields, path) if path else told
+                if raw is None:
+                    continue
+                if conditions and not all(_look_up(fields, key) == expected for key, expected in conditions):
+                    continue
+                if variable is not None:
+                    own = variables.get(variable)
+                    if own is None:
+                        continue
+                    offset = own
+                if type(raw) is float or type(raw) is int:
+                    number: float | None = raw
+                else:
+                    number = _number(raw)
+                if number is None:
+                    problems.append(f"{field}: not a number: {_shown(raw)}")
+                    continue
+                try:
+                    # Adding the offset 0.0 also turns -0.0 into 0.0.
+                    value = number * factor / divisor + offset
+                except OverflowError:
+                    value = inf
+                if -inf < value < inf:
+                    values.append(Value(metric, channel, value))
+                else:
+                    problems.append(f"{field}: {_shown(raw)} gives no finite {metric}")
         return Normalised(values, problems, unmapped)
 
     return run

@@ -16,6 +16,7 @@ from telemetry.model import Event, RawMessage, Reject, Uplink, UplinkFlag, messa
 from telemetry.store import binary
 from telemetry.store.binary import UplinkRow
 from telemetry.store.lanes import Readings
+from telemetry.store.messages import Kept
 from telemetry.store.registry import DeviceRow, add_unregistered
 from telemetry.store.writer import (
     EventRow,
@@ -87,11 +88,8 @@ class BatchWriter:
         Raises:
             psycopg.Error: the database is away, busy or not migrated; the same batch may be tried again.
         """
-        unique: dict[tuple[str, object], Item] = {}
-        for item in items:
-            unique.setdefault(_identity(*item), item)
         self._compute = compute
-        written = self._commit_unique(list(unique.values()))
+        written = self._commit_unique(_unique(items))
         return Committed(written, len(items) - sum((written.uplinks, written.events, written.rejects)))
 
     def close(self) -> None:
@@ -193,9 +191,16 @@ class BatchWriter:
         ]
         refused = [RejectRow(m.received_at, r, m.source, _text(m.topic), m.payload) for m, r in rejects]
 
+        messages = (
+            [Kept(n, micros(m.received_at), m.payload) for n, (m, _) in zip(ids, uplinks, strict=True)]
+            if self._keep_messages
+            else []
+        )
+
         def lay_out() -> Rows:
             rows, readings = self._frames(uplinks, newcomers, ids, times)
-            return Rows(rows, binary.uplinks(rows) if rows else None, readings, told, refused)
+            copy = binary.uplinks(rows) if rows else None
+            return Rows(rows, copy, readings, told, refused, messages)
 
         return self._compute(lay_out)
 
@@ -242,13 +247,12 @@ class BatchWriter:
             best.rssi if best else None,
             best.snr if best else None,
             uplink.battery,
+            uplink.network,
+            decoded.decoded_by,
+            decoded.problem,
             uplink.payload,
-            uplink.network.encode(),
-            storable(uplink.dev_addr).encode() if uplink.dev_addr is not None else None,
-            decoded.decoded_by.encode() if decoded.decoded_by else None,
-            decoded.problem.encode() if decoded.problem else None,
-            _text(message.topic).encode(),
-            message.payload if self._keep_messages else None,
+            storable(uplink.dev_addr) if uplink.dev_addr is not None else None,
+            _text(message.topic),
             decoded.fields,
             json_of(uplink.gateways) if uplink.gateways else None,
         )
@@ -302,7 +306,18 @@ def _times(
     return times
 
 
-def _identity(message: RawMessage, outcome: Outcome) -> tuple[str, object]:
+def _unique(items: Sequence[Item]) -> Sequence[Item]:
+    """The first of those that are the same."""
+    keys = {outcome.key if isinstance(outcome, Reject) else outcome.dedup_key for _, outcome in items}
+    if len(keys) == len(items):
+        return items
+    unique: dict[tuple[str, object], Item] = {}
+    for item in items:
+        unique.setdefault(_identity(item[1]), item)
+    return list(unique.values())
+
+
+def _identity(outcome: Outcome) -> tuple[str, object]:
     if isinstance(outcome, Reject):
         return "reject", outcome.key
     ns_time = outcome.ns_time if isinstance(outcome, Uplink) else None

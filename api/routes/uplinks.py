@@ -12,6 +12,7 @@ from psycopg.sql import SQL
 from pydantic import BaseModel
 
 from telemetry.model import UplinkFlag
+from telemetry.store import messages
 
 from ..auth import require
 from ..fields import DevEui, From, RowId, To, check_span
@@ -118,8 +119,9 @@ async def get_uplink(id: RowId, db: Db) -> UplinkDetail:
     if row is None:
         raise not_found("uplink", id)
     readings = await (await db.execute(_READINGS, row)).fetchall()
-    message = None if row["message"] is None else base64.b64encode(row["message"]).decode()
-    return UplinkDetail.model_validate({**_shown(row), "message": message, "readings": readings})
+    message = row["message"] if row["message"] is not None else await messages.find(db, row["id"])
+    told = None if message is None else base64.b64encode(message).decode()
+    return UplinkDetail.model_validate({**_shown(row), "message": told, "readings": readings})
 
 
 def _shown(row: Row) -> Row:

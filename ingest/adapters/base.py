@@ -82,9 +82,9 @@ def hex_eui(text: str | None, field: str) -> str:
     """
     if not text:
         raise BadMessage("missing_field", f"{field}: missing", field=field)
-    eui = text
-    if len(text) != 16 or text.strip(_HEX):
-        eui = text.lower().replace(":", "").replace("-", "").replace(" ", "")
+    if len(text) == 16 and not text.strip(_HEX):
+        return text
+    eui = text.lower().replace(":", "").replace("-", "").replace(" ", "")
     if len(eui) != 16 or eui.strip(_HEX):
         raise BadMessage("bad_dev_eui", f"{field}: {text[:64]!r} is no 64-bit identifier in hex", field=field)
     return eui

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 import msgspec
 
 from telemetry.errors import BadMessage
-from telemetry.model import Event, Gateway, RawMessage, Uplink, UplinkFlag, hash_key
+from telemetry.model import Event, Gateway, RawMessage, Uplink, UplinkFlag, hash_key, key_maker
 
 from ..text import clean
 from .base import (
@@ -32,6 +32,7 @@ from .base import (
 
 NAME = "chirpstack-v4"
 Time = TypeVar("Time")
+_FAINTEST, _LOUDEST = DECIBELS
 _RX_TIMES = ("gw_time", "time", "ns_time")
 _CONFIRMED, _ADR, _SIMULATED = (int(f) for f in (UplinkFlag.CONFIRMED, UplinkFlag.ADR, UplinkFlag.SIMULATED))
 EVENTS = frozenset({"up", "join", "status", "log", "ack", "txack", "location"})
@@ -97,6 +98,7 @@ _ANY = msgspec.json.Decoder(dict[str, Any])
 
 
 _UP_TOPIC = "/event/up"
+_up_key = key_maker(NAME, "up")
 
 
 def _kind(topic: str) -> str:
@@ -142,7 +144,7 @@ def _uplink(message: RawMessage) -> Uplink:
     lora = sent.modulation.lora if sent and sent.modulation else None
     ns_times = [rx.ns_time for rx in up.rx_info if rx.ns_time]
     return Uplink(
-        dedup_key=hash_key(NAME, "up", up.deduplication_id),
+        dedup_key=_up_key(up.deduplication_id),
         dev_eui=hex_eui(info.dev_eui, "deviceInfo.devEui"),
         network=NAME,
         payload=decode_base64(up.data, "data"),
@@ -178,15 +180,19 @@ def _read(payload: bytes) -> _Up[datetime]:
 
 
 def _gateway(rx: _Rx[datetime]) -> Gateway:
-    place, time = rx.location, rx.gw_time or rx.time
-    known = place is not None and (place.latitude is not None or place.longitude is not None)
+    rssi, snr, time = rx.rssi, rx.snr, rx.gw_time or rx.time
+    latitude = longitude = None
+    if place := rx.location:
+        latitude, longitude = place.latitude, place.longitude
+        if latitude is not None or longitude is not None:
+            latitude, longitude = latitude or 0.0, longitude or 0.0
     return Gateway(
         rx.gateway_id,
-        within(rx.rssi, *DECIBELS),
-        within(rx.snr, *DECIBELS),
+        rssi if _FAINTEST <= rssi <= _LOUDEST else None,
+        snr if _FAINTEST <= snr <= _LOUDEST else None,
         time if time is None or MINYEAR < time.year < MAXYEAR else None,
-        (place.latitude or 0.0) if place and known else None,
-        (place.longitude or 0.0) if place and known else None,
+        latitude,
+        longitude,
     )
 
 
@@ -197,7 +203,7 @@ def _origin(info: _DeviceInfo) -> dict[str, str]:
         "tenant": info.tenant_name or info.tenant_id,
         "profile": info.device_profile_name,
     }
-    return {key: value for key, value in named.items() if value}
+    return named if all(named.values()) else {key: value for key, value in named.items() if value}
 
 
 def _event(kind: str, message: RawMessage) -> Event:

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -26,7 +26,7 @@ from ..members import Member
 from ..metrics import CONNECTED, RECEIVED
 from ..qos_watch import QosWatch
 from ..settings import IngestSettings
-from .gmqtt_internals import GmqttInternals
+from .gmqtt_internals import GmqttInternals, Packet
 
 _log = structlog.get_logger()
 _TAKEN_OVER = 0x8E
@@ -133,17 +133,25 @@ class MqttSource:
             await self._open.close()
         CONNECTED.set(0)
 
-    def take(self, topic: str | bytes, payload: bytes, qos: int) -> asyncio.Future[None] | None:
-        """The future of the message's batch, cancelled where there is no room for it; None while paused."""
+    def take(self, packets: Sequence[Packet]) -> list[asyncio.Future[None]]:
+        """The futures of their batches, cancelled where there is no room; none of them while paused."""
         if self._paused:
-            return None
+            return []
+        _RECEIVED[1].inc(len(packets))
+        now, take = self._clock.now(), self._take
+        return [take(RawMessage(topic, payload, now)) for _, topic, payload in packets]
+
+    def take_unacknowledged(self, topic: str | bytes, payload: bytes, qos: int) -> None:
+        """What came at QoS 0, or at 2, which nobody asks for."""
+        if self._paused:
+            return
         if isinstance(topic, bytes):
             topic = topic.decode("utf-8", "surrogateescape")
         _RECEIVED[qos].inc()
         now = self._clock.now()
         if not qos:
             self._qos.seen(topic, now)
-        return self._take(RawMessage(topic, payload, now, "mqtt", qos))
+        self._take(RawMessage(topic, payload, now, qos=qos))
 
     def subscribed(self, version: int, *, session_present: bool) -> None:
         """The broker granted what we asked for."""
@@ -244,15 +252,13 @@ class _Connection:
         except (OSError, TimeoutError, AttributeError) as error:  # AttributeError: it was never connected
             _log.debug("broker_disconnect", error=str(error))
 
-    def _receive(self, mid: int, topic: str | bytes, payload: bytes) -> None:
-        batch = self._source.take(topic, payload, 1)
-        if batch is None:
-            return
-        mids = self._waiting.get(batch)
-        if mids is None:
-            mids = self._waiting[batch] = []
-            batch.add_done_callback(self._on_batch)
-        mids.append(mid)
+    def _receive(self, packets: list[Packet]) -> None:
+        for batch, packet in zip(self._source.take(packets), packets, strict=False):
+            mids = self._waiting.get(batch)
+            if mids is None:
+                mids = self._waiting[batch] = []
+                batch.add_done_callback(self._on_batch)
+            mids.append(packet.mid)
 
     def _on_batch(self, batch: asyncio.Future[None]) -> None:
         mids = self._waiting.pop(batch)
@@ -267,7 +273,7 @@ class _Connection:
     def _on_unacknowledged(
         self, _client: Client, topic: str | bytes, payload: bytes, qos: int, _properties: dict[str, Any]
     ) -> None:
-        self._source.take(topic, payload, qos)
+        self._source.take_unacknowledged(topic, payload, qos)
 
     def _on_connect(self, _client: Client, session_present: int, _result: int, _properties: Any) -> None:
         self._session_present = bool(session_present)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ _NULL = b"\xff\xff\xff\xff"
 class UplinkRow(NamedTuple):
     """One frame as the table takes it, in the order of its columns in COPY; times in µs since 1970.
 
-    Text is UTF-8, `fields` and `gateways` are JSON.
+    `fields` and `gateways` are JSON in UTF-8.
     """
 
     time: int
@@ -40,13 +41,12 @@ class UplinkRow(NamedTuple):
     rssi: float | None
     snr: float | None
     battery: float | None
+    network: str
+    decoded_by: str | None
+    problem: str | None
     payload: bytes
-    network: bytes
-    dev_addr: bytes | None
-    decoded_by: bytes | None
-    problem: bytes | None
-    topic: bytes | None
-    message: bytes | None
+    dev_addr: str | None
+    topic: str | None
     fields: bytes | None
     gateways: bytes | None
 
@@ -59,7 +59,7 @@ _NUMBERS = struct.Struct("!2s iq iq iq iq i16s ii ih iq ih ih ii if if".replace(
 _EACH = [struct.Struct(f"!i{code}") for code in (*"qqqq", "16s", *"ihqhhiff")]
 _FLOAT4 = struct.Struct("!if").pack
 _LENGTH = struct.Struct("!i").pack
-_JSONB = b"\x01"
+_JSONB = struct.Struct("!ic").pack
 
 
 def uplinks(rows: Iterable[UplinkRow]) -> bytes:
@@ -71,32 +71,45 @@ def uplinks(rows: Iterable[UplinkRow]) -> bytes:
     parts = [HEADER]
     add = parts.append
     for row in rows:
+        (
+            time, ns_time, arrival, number, key, device, flags, f_cnt, f_port, factor, hertz, rssi, snr,
+            battery, network, decoded_by, problem, payload, dev_addr, topic, fields, gateways,
+        ) = row  # fmt: skip
         try:
-            time, ns_time, arrival, number, key, device, flags, f_cnt, f_port, factor, hertz = row[:11]
             add(_NUMBERS.pack(
                 _FIELDS, 8, time - _2000, 8, ns_time - _2000, 8, arrival - _2000,  # type: ignore[operator]
                 8, number, 16, key, 4, device, 2, flags, 8, f_cnt, 2, f_port, 2, factor, 4, hertz,
-                4, row.rssi, 4, row.snr,
+                4, rssi, 4, snr,
             ))  # fmt: skip
         except (struct.error, TypeError):  # a NULL among them, mostly
             add(_numbers_and_nulls(row))
-        battery, payload, network, dev_addr, decoded_by, problem, topic, message, fields, gateways = row[13:]
         add(_NULL if battery is None else _FLOAT4(4, battery))
-        for text in (payload, network, dev_addr, decoded_by, problem, topic, message):
-            if text is None:
-                add(_NULL)
-            else:
-                add(_LENGTH(len(text)))
-                add(text)
+        add(_common_texts(network, decoded_by, problem))
+        add(_LENGTH(len(payload)))
+        add(payload)
+        add(_text(dev_addr))
+        add(_text(topic))
         for json in (fields, gateways):
             if json is None:
                 add(_NULL)
             else:
-                add(_LENGTH(len(json) + 1))
-                add(_JSONB)
+                add(_JSONB(len(json) + 1, b"\x01"))
                 add(json)
     add(TRAILER)
     return b"".join(parts)
+
+
+def _text(text: str | None) -> bytes:
+    if text is None:
+        return _NULL
+    told = text.encode()
+    return _LENGTH(len(told)) + told
+
+
+@lru_cache(maxsize=1024)
+def _common_texts(*texts: str | None) -> bytes:
+    """Texts that thousands of rows have in common."""
+    return b"".join(map(_text, texts))
 
 
 def _numbers_and_nulls(row: UplinkRow) -> bytes:

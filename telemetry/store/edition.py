@@ -18,7 +18,13 @@ class Edition(Enum):
 
 # A week of a province's frames, some days of its readings: a chunk and its index then fit a small
 # machine's memory while they are being written.
-HYPERTABLES = {"uplink": "7 days", "reading": "3 days", "event": "30 days", "link": "30 days"}
+HYPERTABLES = {
+    "uplink": "7 days",
+    "reading": "3 days",
+    "event": "30 days",
+    "link": "30 days",
+    "message_block": "7 days",
+}
 
 
 def detect(connection: psycopg.Connection[Any]) -> Edition:

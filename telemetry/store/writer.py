@@ -21,6 +21,8 @@ from ..model import Event, Key, Reject
 from . import binary
 from .binary import READING_COLUMNS, UPLINK_COLUMNS, UplinkRow
 from .lanes import Readings, commit_batch
+from .messages import IDS, Kept
+from .messages import store as store_messages
 
 _ENCODE = msgspec.json.Encoder().encode
 FENCE = (
@@ -46,13 +48,16 @@ class RejectRow(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What one transaction writes; `readings` name the id of their uplink, `uplinks_copy` are the uplinks."""
+    """What one transaction writes; `readings` and `messages` name the id of their uplink.
+
+    `uplinks_copy` are the uplinks."""
 
     uplinks: Sequence[UplinkRow]
     uplinks_copy: bytes | None
     readings: Readings
     events: Sequence[EventRow]
     rejects: Sequence[RejectRow]
+    messages: Sequence[Kept] = ()
 
 
 class Written(NamedTuple):
@@ -78,17 +83,17 @@ def registry_version(cursor: psycopg.Cursor[Any]) -> int:
 
 
 class UplinkIds:
-    """Fresh ids for one writer, in blocks of the sequence's thousand."""
+    """Fresh ids for one writer, in steps of the sequence's thousand."""
 
     def __init__(self) -> None:
         self._left: list[int] = []
 
     def take(self, cursor: psycopg.Cursor[Any], count: int) -> list[int]:
         if count > len(self._left):
-            blocks = -(-(count - len(self._left)) // 1000)
+            blocks = -(-(count - len(self._left)) // IDS)
             cursor.execute("SELECT nextval('uplink_id') FROM generate_series(1, %s)", (blocks,))
             for (start,) in cursor.fetchall():
-                self._left.extend(range(start, start + 1000))
+                self._left.extend(range(start, start + IDS))
         taken, self._left = self._left[:count], self._left[count:]
         return taken
 
@@ -164,7 +169,7 @@ def write(cursor: psycopg.Cursor[Any], writer: str, rows: Rows, *, careful: bool
         psycopg.errors.UniqueViolation: not `careful`, and a frame is stored already.
         psycopg.DataError: a value no column takes; the caller finds the row by halving the batch.
     """
-    uplinks, readings = rows.uplinks, rows.readings
+    uplinks, readings, messages = rows.uplinks, rows.readings, rows.messages
     if not careful:
         _copy(cursor, _COPY_UPLINKS, rows.uplinks_copy)
     elif uplinks:
@@ -173,7 +178,9 @@ def write(cursor: psycopg.Cursor[Any], writer: str, rows: Rows, *, careful: bool
         new = {row[0] for row in cursor.execute(_INSERT_STAGED)}
         uplinks = [row for row in uplinks if row.id in new]
         readings = readings[np.isin(readings["uplink_id"], list(new))]
+        messages = [kept for kept in messages if kept.uplink_id in new]
     copy_readings(cursor, readings)
+    store_messages(cursor, messages)
     events = _insert(cursor, _INSERT_EVENT, [_event_values(row) for row in rows.events])
     rejects = _insert(cursor, _INSERT_REJECT, [_reject_values(row) for row in rows.rejects])
     frames = [(row.device_id, row.time) for row in uplinks]
@@ -210,12 +217,12 @@ def _copy(cursor: psycopg.Cursor[Any], statement: str, document: bytes | None) -
 
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def micros(time: datetime) -> int:
     """µs since 1970-01-01 UTC, exactly."""
-    delta = time - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    return (time - _EPOCH) // _MICROSECOND
 
 
 def from_micros(value: int) -> datetime:

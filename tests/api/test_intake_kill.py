@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.kept import kept_messages
 from tests.program import Program, run
 from tests.traffic import uplinks
 from tests.wait import until
@@ -63,8 +64,9 @@ async def test_what_was_answered_200_survives_kill_9(
         assert await asyncio.to_thread(last.stop) == 0, last.output
         stop.set()
         await asyncio.gather(*senders)
-    rows = database.execute("SELECT message FROM uplink").fetchall()
-    stored = [json.loads(row["message"])["deduplicationId"] for row in rows]
+    messages = kept_messages(database)
+    stored = [json.loads(message)["deduplicationId"] for message in messages.values()]
+    assert {row["id"] for row in database.execute("SELECT id FROM uplink")} == messages.keys()
     assert len(stored) == len(set(stored))
     assert accepted <= set(stored)
     assert database.execute("SELECT FROM reject").rowcount == 0

@@ -111,7 +111,7 @@ def test_a_variable_of_the_device_is_the_offset() -> None:
 def test_paths_into_objects_and_lists() -> None:
     fields = {"gps": {"lat": 16.5, "fix": {"ok": 1}}, "probes": [{"d": 1}, {"d": 2}]}
     result = _run(fields, _entry("gps.lat"), _entry("probes.1.d", channel=1), _entry("gps.fix.ok", channel=2))
-    assert [(value.channel, value.value) for value in result.values] == [(0, 16.5), (1, 2), (2, 1)]
+    assert [(value.channel, value.value) for value in result.values] == [(0, 16.5), (2, 1), (1, 2)]
 
 
 @pytest.mark.parametrize("fields", [{}, {"a": 1}, {"a": {"c": 1}}, {"a": []}, {"a": [1]}, {"a": None}])

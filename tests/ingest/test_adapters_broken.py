@@ -215,7 +215,7 @@ def test_mutated_fields_never_raise(data: st.DataObject) -> None:
         elif change == "cut" and isinstance(place[last], str):
             place[last] = place[last][: data.draw(st.integers(0, len(place[last])))]
         else:
-            place[last] = data.draw(ODD)
+            place[last] = copy.deepcopy(data.draw(ODD))  # drawn again, it would hold earlier changes
     _check(sample.topic, json.dumps(body).encode())
 
 

@@ -55,10 +55,32 @@ _TYPES = (
         ),
     ),
 )
-_BY_CODE = {type_.code: type_ for type_ in _TYPES}
 _BY_NAME = {type_.name: type_ for type_ in _TYPES}
 
 _CHANNELS = {str(channel): channel for channel in range(256)}
+
+
+class _Record(NamedTuple):
+    """What follows one pair of channel and type; a number of one part is read without looking further."""
+
+    name: str
+    type: _Type
+    size: int
+    signed: bool
+    per_unit: int
+
+
+def _records() -> dict[bytes, _Record]:
+    return {
+        bytes((channel, type_.code)): _Record(
+            f"{type_.name}_{channel}", type_, type_.size, type_.parts[0].signed, type_.parts[0].per_unit
+        )
+        for type_ in _TYPES
+        for channel in range(256)
+    }
+
+
+_RECORDS = _records()
 
 
 class CayenneLpp:
@@ -77,16 +99,23 @@ class CayenneLpp:
         fields: Fields = {}
         at, end = 0, len(payload)
         while at < end:
-            check_size(payload, at, 2, "channel and type")
-            channel, code = payload[at], payload[at + 1]
-            type_ = _BY_CODE.get(code)
-            if type_ is None:
-                raise DecodeError(f"byte {at + 1}: unknown type 0x{code:02x} on channel {channel}")
-            name, at = f"{type_.name}_{channel}", at + 2
-            if at + type_.size > end:
-                check_size(payload, at, type_.size, name)
-            fields[name] = _read(type_, payload, at)
-            at += type_.size
+            record = _RECORDS.get(payload[at : at + 2])
+            if record is None:
+                check_size(payload, at, 2, "channel and type")
+                raise DecodeError(
+                    f"byte {at + 1}: unknown type 0x{payload[at + 1]:02x} on channel {payload[at]}"
+                )
+            name, type_, size, signed, per_unit = record
+            at += 2
+            after = at + size
+            if after > end:
+                check_size(payload, at, size, name)
+            if len(type_.parts) > 1:
+                fields[name] = _read_parts(type_, payload, at)
+            else:
+                raw = int.from_bytes(payload[at:after], "big", signed=signed)
+                fields[name] = raw if per_unit == 1 else raw / per_unit
+            at = after
         return fields
 
     def encode(self, fields: Mapping[str, Field]) -> tuple[int, bytes]:
@@ -103,20 +132,12 @@ class CayenneLpp:
         return 1, bytes(frame)
 
 
-def _read(type_: _Type, payload: bytes, at: int) -> Field:
-    if len(type_.parts) == 1:
-        return _number(type_.parts[0], payload, at)
+def _read_parts(type_: _Type, payload: bytes, at: int) -> Fields:
     values: Fields = {}
-    for part in type_.parts:
-        values[part.name] = _number(part, payload, at)
-        at += part.size
+    for name, size, signed, per_unit in type_.parts:
+        values[name] = int.from_bytes(payload[at : at + size], "big", signed=signed) / per_unit
+        at += size
     return values
-
-
-def _number(part: _Part, payload: bytes, at: int) -> float:
-    _, size, signed, per_unit = part
-    raw = int.from_bytes(payload[at : at + size], "big", signed=signed)
-    return raw if per_unit == 1 else raw / per_unit
 
 
 def _write(type_: _Type, name: str, value: Field) -> bytes:
