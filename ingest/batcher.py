@@ -20,9 +20,10 @@ import structlog
 from telemetry.model import RawMessage, Reject
 from telemetry.store.writer import Rows
 
+from .layout import Item
 from .metrics import ACK_DELAY, BACKLOG, BATCH, COMMIT, DROPPED, DUPLICATES, REJECTED, RETRIES, STORED
 from .pipeline import parse
-from .transaction import BatchWriter, Committed, Item
+from .transaction import BatchWriter, Committed, Prepared
 
 _log = structlog.get_logger()
 CROWDED = 20_000
@@ -37,11 +38,12 @@ _TELL_SECONDS = 60.0
 class _Batch:
     """Messages that are committed together; `done` is shared by all who wait for one of them."""
 
-    __slots__ = ("began", "bytes", "done", "items", "messages")
+    __slots__ = ("began", "bytes", "done", "items", "messages", "prepared")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.messages: list[RawMessage] = []
         self.items: list[Item] = []
+        self.prepared: Prepared | None = None
         self.bytes = 0
         self.began = 0.0
         self.done: asyncio.Future[None] = loop.create_future()
@@ -140,6 +142,7 @@ class Batcher:
             else:
                 break
             batch.items = [(message, parse(message, self._max_message)) for message in batch.messages]
+            batch.prepared = self._writer.prepare(batch.items)
             self._handed.append(batch)
             self._queue.put(batch)
         BACKLOG.set(self._waiting)
@@ -188,7 +191,7 @@ class Batcher:
     def _run(self) -> None:
         try:
             while (batch := self._queue.get()) is not None:
-                self._loop.call_soon_threadsafe(self._settle, batch, self._store(batch.items))
+                self._loop.call_soon_threadsafe(self._settle, batch, self._store(batch))
         except BaseException as error:
             _log.exception("writer_ended")
             self._loop.call_soon_threadsafe(self._end, error)
@@ -201,9 +204,9 @@ class Batcher:
         self._ended.set_result(error)
         self._emptied.set()
 
-    def _store(self, items: Sequence[Item]) -> bool:
-        started = time.perf_counter()
-        committed = self._commit_until_done(items)
+    def _store(self, batch: _Batch) -> bool:
+        started, items = time.perf_counter(), batch.items
+        committed = self._commit_until_done(items, batch.prepared)
         if committed is None:
             return False
         COMMIT.observe(time.perf_counter() - started)
@@ -223,12 +226,13 @@ class Batcher:
         self._loop.call_soon_threadsafe(run)
         return done.result()
 
-    def _commit_until_done(self, items: Sequence[Item]) -> Committed | None:
+    def _commit_until_done(self, items: Sequence[Item], prepared: Prepared | None) -> Committed | None:
         delay = 0.1
         while not self._giving_up.is_set():
             try:
-                return self._writer.commit(items, self._on_loop)
+                return self._writer.commit(items, prepared, self._on_loop)
             except psycopg.Error as error:
+                prepared = None  # whether its ids were committed may be in doubt
                 RETRIES.inc()
                 _log.warning(
                     "database_unavailable", error=_one_line(error), waiting=len(items), retry_in=delay

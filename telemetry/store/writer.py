@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -83,19 +84,34 @@ def registry_version(cursor: psycopg.Cursor[Any]) -> int:
 
 
 class UplinkIds:
-    """Fresh ids for one writer, in steps of the sequence's thousand."""
+    """Fresh ids for one writer, by the thousand. One thread may take them while another refills."""
 
     def __init__(self) -> None:
         self._left: list[int] = []
+        self._lock = Lock()
+
+    def at_hand(self, count: int) -> list[int] | None:
+        """Ids that are here already; None when there are too few."""
+        with self._lock:
+            if count > len(self._left):
+                return None
+            taken, self._left = self._left[:count], self._left[count:]
+            return taken
 
     def take(self, cursor: psycopg.Cursor[Any], count: int) -> list[int]:
-        if count > len(self._left):
-            blocks = -(-(count - len(self._left)) // IDS)
-            cursor.execute("SELECT nextval('uplink_id') FROM generate_series(1, %s)", (blocks,))
-            for (start,) in cursor.fetchall():
-                self._left.extend(range(start, start + IDS))
-        taken, self._left = self._left[:count], self._left[count:]
+        """Ids, from the database when there are too few. They are gone, also when the transaction fails."""
+        while (taken := self.at_hand(count)) is None:
+            self.refill(cursor, count)
         return taken
+
+    def refill(self, cursor: psycopg.Cursor[Any], count: int) -> None:
+        """Have at least so many at hand."""
+        steps = -(-(count - len(self._left)) // IDS)
+        if steps > 0:
+            cursor.execute("SELECT nextval('uplink_id') FROM generate_series(1, %s)", (steps,))
+            starts = [start for (start,) in cursor.fetchall()]
+            with self._lock:
+                self._left += [id_ for start in starts for id_ in range(start, start + IDS)]
 
 
 _ASSIGN = """

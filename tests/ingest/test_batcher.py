@@ -26,11 +26,14 @@ class Away:
         self.back = threading.Event()
         self.asked = 0
 
-    def commit(self, items: Sequence[Any], compute: Any) -> Any:
+    def commit(self, items: Sequence[Any], prepared: Any, compute: Any) -> Any:
         self.asked += 1
         if not self.back.is_set():
             raise psycopg.OperationalError("away")
         raise SystemExit("a codec may do this")
+
+    def prepare(self, items: Sequence[Any]) -> None:
+        """Nothing is known ahead."""
 
     def close(self) -> None:
         """Nothing is open."""

@@ -13,10 +13,11 @@ import pytest
 
 from ingest import expiry, retry
 from ingest.expiry import RejectExpiry
+from ingest.layout import Item
 from ingest.pipeline import parse
 from ingest.repeat import repeat
 from ingest.retry import Retrier
-from ingest.transaction import BatchWriter, Committed, Item
+from ingest.transaction import BatchWriter, Committed
 from telemetry.clock import ManualClock
 from telemetry.model import RawMessage
 from telemetry.store.migrate import migrate

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest import transaction
+from ingest import layout
 from telemetry.model import UplinkFlag
 from tests.ingest.store import EUI, NOW, adopt, registry, up, writer
 from tests.kept import kept_messages
@@ -73,14 +73,14 @@ def test_names_with_a_nul_cost_nothing(database: Database, database_url: str) ->
 def test_an_error_of_any_kind_costs_only_its_own_message(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = transaction.decode
+    decode = layout.decode
 
     def stumbles(uplink: Any, *rest: Any) -> Any:
         if uplink.f_cnt == 13:
             raise RecursionError("too deep")
         return decode(uplink, *rest)
 
-    monkeypatch.setattr(transaction, "decode", stumbles)
+    monkeypatch.setattr(layout, "decode", stumbles)
     with writer(database_url) as commit:
         assert commit(*(up(str(n), fCnt=n) for n in range(20))).written == (19, 0, 0, 1)
     row = database.execute("SELECT reason, detail, dev_eui FROM reject").fetchone()

@@ -1,0 +1,158 @@
+"""From parsed messages to the rows of one transaction. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from telemetry.model import Event, RawMessage, Reject, Uplink
+from telemetry.store import binary
+from telemetry.store.binary import UplinkRow
+from telemetry.store.lanes import Readings
+from telemetry.store.messages import Kept
+from telemetry.store.registry import DeviceRow
+from telemetry.store.writer import EventRow, RejectRow, Rows, micros
+
+from .columns import Columns
+from .directory import Directory
+from .pipeline import Decoded, Outcome, decode
+from .text import json_of, storable
+from .times import believed_ns_time
+
+Item = tuple[RawMessage, Outcome]
+Moment = tuple[datetime, int]
+"""The time of a message, and the flag that tells whose it is."""
+
+
+class Sorted(NamedTuple):
+    """The messages of a batch by what became of them."""
+
+    uplinks: list[tuple[RawMessage, Uplink]]
+    events: list[tuple[RawMessage, Event]]
+    rejects: list[tuple[RawMessage, Reject]]
+
+    @property
+    def timed(self) -> list[tuple[RawMessage, Uplink | Event]]:
+        """Those that happened at a time, in the order in which `lay_out` takes the times."""
+        return [*self.uplinks, *self.events]
+
+
+def sort(items: Iterable[Item]) -> Sorted:
+    found = Sorted([], [], [])
+    for message, outcome in items:
+        if isinstance(outcome, Uplink):
+            found.uplinks.append((message, outcome))
+        elif isinstance(outcome, Event):
+            found.events.append((message, outcome))
+        else:
+            found.rejects.append((message, outcome))
+    return found
+
+
+def unique(items: Sequence[Item]) -> Sequence[Item]:
+    """The first of those that are the same."""
+    keys = {outcome.key if isinstance(outcome, Reject) else outcome.dedup_key for _, outcome in items}
+    if len(keys) == len(items):
+        return items
+    first: dict[tuple[str, object], Item] = {}
+    for item in items:
+        first.setdefault(_identity(item[1]), item)
+    return list(first.values())
+
+
+def _identity(outcome: Outcome) -> tuple[str, object]:
+    if isinstance(outcome, Reject):
+        return "reject", outcome.key
+    ns_time = outcome.ns_time if isinstance(outcome, Uplink) else None
+    return type(outcome).__name__, (outcome.dedup_key, outcome.time, ns_time)
+
+
+def lay_out(
+    batch: Sorted,
+    directory: Directory,
+    devices: Mapping[str, DeviceRow],
+    ids: Sequence[int],
+    times: Sequence[Moment],
+    *,
+    keep_messages: bool,
+) -> Rows:
+    """The rows of the batch: `ids` of its uplinks, `times` of `batch.timed`, `devices` of all of these."""
+    rows, readings = _frames(batch.uplinks, directory, devices, ids, times)
+    kept = zip(ids, batch.uplinks, strict=True) if keep_messages else ()
+    return Rows(
+        rows,
+        binary.uplinks(rows) if rows else None,
+        readings,
+        [
+            _event(message, event, devices, time)
+            for (message, event), (time, _) in zip(batch.events, times[len(batch.uplinks) :], strict=True)
+        ],
+        [RejectRow(m.received_at, r, m.source, _text(m.topic), m.payload) for m, r in batch.rejects],
+        [Kept(id_, micros(message.received_at), message.payload) for id_, (message, _) in kept],
+    )
+
+
+def _frames(
+    uplinks: Sequence[tuple[RawMessage, Uplink]],
+    directory: Directory,
+    devices: Mapping[str, DeviceRow],
+    ids: Sequence[int],
+    times: Sequence[Moment],
+) -> tuple[list[UplinkRow], Readings]:
+    columns, rows = Columns(directory), []
+    for (message, uplink), uplink_id, (time, flag) in zip(uplinks, ids, times, strict=False):
+        device = devices[uplink.dev_eui]
+        decoded = decode(uplink, device, directory)
+        row = _uplink(message, uplink, device, uplink_id, micros(time), flag, decoded)
+        columns.add(row.time, uplink_id, device.id, decoded.values)
+        rows.append(row)
+    return rows, columns.array()
+
+
+def _uplink(
+    message: RawMessage,
+    uplink: Uplink,
+    device: DeviceRow,
+    uplink_id: int,
+    time: int,
+    flag: int,
+    decoded: Decoded,
+) -> UplinkRow:
+    best = uplink.best
+    ns_time = believed_ns_time(uplink.ns_time, message.received_at)
+    return UplinkRow(
+        time,
+        None if ns_time is None else micros(ns_time),
+        micros(message.received_at),
+        uplink_id,
+        uplink.dedup_key,
+        device.id,
+        uplink.flags | flag,
+        uplink.f_cnt,
+        uplink.f_port,
+        uplink.spreading_factor,
+        uplink.frequency,
+        best.rssi if best else None,
+        best.snr if best else None,
+        uplink.battery,
+        uplink.network,
+        decoded.decoded_by,
+        decoded.problem,
+        uplink.payload,
+        storable(uplink.dev_addr) if uplink.dev_addr is not None else None,
+        _text(message.topic),
+        decoded.fields,
+        json_of(uplink.gateways) if uplink.gateways else None,
+    )
+
+
+def _event(message: RawMessage, event: Event, devices: Mapping[str, DeviceRow], time: datetime) -> EventRow:
+    device_id = None if event.dev_eui is None else devices[event.dev_eui].id
+    return EventRow(time, message.received_at, device_id, event, _text(message.topic), message.payload)
+
+
+def _text(topic: str) -> str:
+    if topic.isascii() and "\x00" not in topic:
+        return topic
+    return topic.replace("\x00", "").encode("utf-8", "backslashreplace").decode()
