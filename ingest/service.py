@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 
 import psycopg
 import structlog
@@ -27,6 +28,9 @@ from .workers import Workers
 
 _log = structlog.get_logger()
 DRAIN_SECONDS = 20.0
+# The writer's thread mostly waits for the database and computes little in between; at the default of 5 ms
+# each such step would wait for the loop's thread that long, with the transaction open.
+_SWITCH_SECONDS = 0.001
 _GC = (50_000, 20, 100)  # what a message leaves is freed by counting; the default looks every 700 objects
 
 
@@ -42,6 +46,7 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
         _log.warning("plugin_unusable", problem=problem)
     gc.freeze()
     gc.set_threshold(*_GC)
+    sys.setswitchinterval(_SWITCH_SECONDS)
 
     def open_connection() -> psycopg.Connection[tuple[object, ...]]:
         return connect(store.database_url, application="quantrac ingest")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, LiteralString
 
 import psycopg
 import structlog
@@ -16,7 +16,7 @@ import structlog
 from decoders.registry import Registry
 from telemetry.clock import Clock
 from telemetry.settings import StoreSettings
-from telemetry.store.pool import async_pool
+from telemetry.store.pool import Pool, async_pool
 
 from .expiry import RejectExpiry
 from .latest import keep_latest
@@ -29,6 +29,8 @@ from .settings import IngestSettings
 _log = structlog.get_logger()
 _SOON = 2.0  # seconds between looks for work that somebody asked for
 _HOURLY = 3600.0
+_JOBS = "SELECT FROM decode_job WHERE state = 'waiting' LIMIT 1"
+_REJECTS = "SELECT FROM reject WHERE state = 'waiting' LIMIT 1"
 
 
 class Workers:
@@ -77,22 +79,25 @@ class Workers:
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._work())
+            runner.run(self._open())
 
-    async def _work(self) -> None:
-        repeated = (
-            ("redecode", self._redecoder.run_waiting, _SOON),
-            ("retry", self._retrier.run_waiting, _SOON),
-            ("expiry", self._expiry.run_once, _HOURLY),
-        )
-        tasks = [
-            *(
-                asyncio.create_task(repeat(name, work, seconds, self._stop), name=f"ingest-{name}")
-                for name, work, seconds in repeated
-            ),
-            asyncio.create_task(self._keep_latest(), name="ingest-latest"),
-            asyncio.create_task(self._keep_link(), name="ingest-link"),
-        ]
+    async def _open(self) -> None:
+        async with async_pool(self._store, application="quantrac ingest workers") as pool:
+            await self._work(pool)
+
+    async def _work(self, pool: Pool) -> None:
+        def any_of(query: LiteralString) -> Callable[[], Awaitable[bool]]:
+            return lambda: _any(pool, query)
+
+        stop = self._stop
+        work = {
+            "redecode": repeat("redecode", self._redecoder.run_waiting, _SOON, stop, any_of(_JOBS)),
+            "retry": repeat("retry", self._retrier.run_waiting, _SOON, stop, any_of(_REJECTS)),
+            "expiry": repeat("expiry", self._expiry.run_once, _HOURLY, stop),
+            "latest": keep_latest(pool, self._drained),
+            "link": LinkJob(pool, self._clock).run(stop),
+        }
+        tasks = [asyncio.create_task(task, name=f"ingest-{name}") for name, task in work.items()]
         for task in asyncio.as_completed(tasks):
             try:
                 await task
@@ -101,10 +106,7 @@ class Workers:
         await self._stop.wait()
         await self._drained.wait()
 
-    async def _keep_latest(self) -> None:
-        async with async_pool(self._store, application="quantrac ingest latest") as pool:
-            await keep_latest(pool, self._drained)
 
-    async def _keep_link(self) -> None:
-        async with async_pool(self._store, application="quantrac ingest link") as pool:
-            await LinkJob(pool, self._clock).run(self._stop)
+async def _any(pool: Pool, query: LiteralString) -> bool:
+    async with pool.connection() as connection:
+        return await (await connection.execute(query)).fetchone() is not None

@@ -39,7 +39,7 @@ class UplinkFlag(IntFlag):
     """The message carried no plausible time at all; the moment of its first arrival was assigned."""
 
 
-class RawMessage(msgspec.Struct, frozen=True):
+class RawMessage(msgspec.Struct, frozen=True, gc=False):
     """Bytes as a source delivered them; `topic` may hold surrogate escapes where it was not UTF-8."""
 
     topic: str
@@ -49,7 +49,7 @@ class RawMessage(msgspec.Struct, frozen=True):
     qos: int = 1
 
 
-class Gateway(msgspec.Struct, frozen=True, omit_defaults=True):
+class Gateway(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One gateway's reception of a frame; rssi in dBm, snr in dB, coordinates WGS 84."""
 
     id: str
@@ -60,7 +60,7 @@ class Gateway(msgspec.Struct, frozen=True, omit_defaults=True):
     longitude: float | None = None
 
 
-class Uplink(msgspec.Struct, frozen=True, kw_only=True):
+class Uplink(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One LoRaWAN frame in our normal form.
 
     `time` is what the device's or gateway's clock says, `ns_time` the network server's; either may be

@@ -38,7 +38,7 @@ _CONFIRMED, _ADR, _SIMULATED = (int(f) for f in (UplinkFlag.CONFIRMED, UplinkFla
 EVENTS = frozenset({"up", "join", "status", "log", "ack", "txack", "location"})
 
 
-class _DeviceInfo(msgspec.Struct, rename="camel"):
+class _DeviceInfo(msgspec.Struct, rename="camel", gc=False):
     dev_eui: str = ""
     tenant_id: str = ""
     tenant_name: str = ""
@@ -49,12 +49,12 @@ class _DeviceInfo(msgspec.Struct, rename="camel"):
     tags: dict[str, str] = {}
 
 
-class _Location(msgspec.Struct):
+class _Location(msgspec.Struct, gc=False):
     latitude: float | None = None
     longitude: float | None = None
 
 
-class _Rx(msgspec.Struct, Generic[Time], rename="camel"):
+class _Rx(msgspec.Struct, Generic[Time], rename="camel", gc=False):
     gateway_id: str = ""
     gw_time: Time | None = None
     time: Time | None = None
@@ -64,20 +64,20 @@ class _Rx(msgspec.Struct, Generic[Time], rename="camel"):
     location: _Location | None = None
 
 
-class _Lora(msgspec.Struct, rename="camel"):
+class _Lora(msgspec.Struct, rename="camel", gc=False):
     spreading_factor: int | None = None
 
 
-class _Modulation(msgspec.Struct):
+class _Modulation(msgspec.Struct, gc=False):
     lora: _Lora | None = None
 
 
-class _Tx(msgspec.Struct):
+class _Tx(msgspec.Struct, gc=False):
     frequency: int | None = None
     modulation: _Modulation | None = None
 
 
-class _Up(msgspec.Struct, Generic[Time], rename="camel"):
+class _Up(msgspec.Struct, Generic[Time], rename="camel", gc=False):
     deduplication_id: str = ""
     time: Time | None = None
     device_info: _DeviceInfo | None = None

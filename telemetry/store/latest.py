@@ -6,17 +6,22 @@ is written once a pass instead of once a batch, and writers do not wait for each
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 
 from . import lanes
-from .lanes import NO_FRAME, Batch
+from .lanes import NO_FRAME, Batch, Readings
 
 FOLLOWER = "latest"
 BATCHES = 40  # a lane and pass: some 16 MB of readings at the most
+DEVICES = 250  # whose rows are merged at once, so that a step keeps nobody waiting for long
+BREATH_SECONDS = 0.01
+_SERIES = ("device_id", "metric_id", "channel")
 _READING_COLUMNS = ("device_id", "metric_id", "channel", "time", "value", "quality")
 
 _MERGE = """
@@ -62,12 +67,42 @@ async def step(connection: psycopg.AsyncConnection[Any]) -> int:
 async def _merge(connection: psycopg.AsyncConnection[Any], batches: list[Batch]) -> None:
     touched = np.concatenate([batch.touched for batch in batches])
     frames = lanes.last_of_each(touched[touched["newest"] != NO_FRAME], ("device_id",), ("newest",))
-    seen = dict(zip(frames["device_id"].tolist(), frames["newest"].tolist(), strict=True))
     readings = lanes.last_of_each(
-        np.concatenate([batch.readings for batch in batches]),
-        ("device_id", "metric_id", "channel"),
+        _newest(np.concatenate([batch.readings for batch in batches])),
+        _SERIES,
         ("time", "value"),
     )
+    devices = np.union1d(frames["device_id"], readings["device_id"])
+    for first in range(0, len(devices), DEVICES):
+        some = devices[first : first + DEVICES]
+        await _merge_some(connection, _of(some, frames), _of(some, readings))
+        if first + DEVICES < len(devices):
+            await asyncio.sleep(BREATH_SECONDS)
+
+
+def _newest(readings: Readings) -> Readings:
+    """Those with the newest time of their series, before anything is sorted: there may be half a million."""
+    if not len(readings):
+        return readings
+    device, metric, channel = (readings[name].astype(np.int64) for name in _SERIES)
+    _, series = np.unique(device << 32 | metric << 16 | channel & 0xFFFF, return_inverse=True)
+    newest = np.full(series.max() + 1, np.iinfo(np.int64).min)
+    np.maximum.at(newest, series, readings["time"])
+    found: Readings = readings[readings["time"] == newest[series]]
+    return found
+
+
+def _of(devices: npt.NDArray[np.int32], rows: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    """Of rows in the order of their devices those of some that follow each other."""
+    begin = np.searchsorted(rows["device_id"], devices[0])
+    chosen: npt.NDArray[np.void] = rows[begin : np.searchsorted(rows["device_id"], devices[-1], "right")]
+    return chosen
+
+
+async def _merge_some(
+    connection: psycopg.AsyncConnection[Any], frames: npt.NDArray[np.void], readings: Readings
+) -> None:
+    seen = dict(zip(frames["device_id"].tolist(), frames["newest"].tolist(), strict=True))
     series: dict[int, list[str]] = {}
     times: dict[int, list[int]] = {}
     for device_id, metric_id, channel, time, value, quality in zip(
