@@ -141,12 +141,19 @@ class Batcher:
                 batch, self._open = self._open, _Batch(self._loop)
             else:
                 break
-            batch.items = [(message, parse(message, self._max_message)) for message in batch.messages]
+            self._parse(batch)
             batch.prepared = self._writer.prepare(batch.items)
             self._handed.append(batch)
             self._queue.put(batch)
+        if not self._full:
+            self._parse(self._open)  # while the writer is busy: it will be the next
         BACKLOG.set(self._waiting)
         self._watch_crowd()
+
+    def _parse(self, batch: _Batch) -> None:
+        batch.items += [
+            (message, parse(message, self._max_message)) for message in batch.messages[len(batch.items) :]
+        ]
 
     def _watch_crowd(self) -> None:
         if self._waiting >= CROWDED or self._bytes >= CROWDED_BYTES:

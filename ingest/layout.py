@@ -79,7 +79,7 @@ def lay_out(
 ) -> Rows:
     """The rows of the batch: `ids` of its uplinks, `times` of `batch.timed`, `devices` of all of these."""
     rows, readings = _frames(batch.uplinks, directory, devices, ids, times)
-    kept = zip(ids, batch.uplinks, strict=True) if keep_messages else ()
+    kept = zip(rows, batch.uplinks, strict=True) if keep_messages else ()
     return Rows(
         rows,
         binary.uplinks(rows) if rows else None,
@@ -89,7 +89,7 @@ def lay_out(
             for (message, event), (time, _) in zip(batch.events, times[len(batch.uplinks) :], strict=True)
         ],
         [RejectRow(m.received_at, r, m.source, _text(m.topic), m.payload) for m, r in batch.rejects],
-        [Kept(id_, micros(message.received_at), message.payload) for id_, (message, _) in kept],
+        [Kept(row.id, row.ingest_time, message.payload) for row, (message, _) in kept],
     )
 
 
