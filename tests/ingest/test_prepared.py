@@ -1,0 +1,99 @@
+"""Rows that were laid out before their transaction: only used while they would come out the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from ingest.layout import Item
+from ingest.pipeline import parse
+from ingest.transaction import BatchWriter
+from telemetry.model import RawMessage
+from telemetry.store.pool import connect
+from tests.ingest.store import EUI, NOW, adopt, registry, up
+from tests.kept import kept_messages
+
+Database = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def writer(database: Database, database_url: str) -> Iterator[BatchWriter]:
+    adopt(database, EUI, "says")
+    made = BatchWriter(
+        lambda: connect(database_url, application="test"),
+        writer="test",
+        codecs=registry(says=lambda: {"x": 1.5}, other=lambda: {"x": 7.5}),
+        keep_messages=True,
+    )
+    made.commit(items(up("0")))
+    yield made
+    made.close()
+
+
+def items(*messages: RawMessage) -> list[Item]:
+    return [(message, parse(message, 262_144)) for message in messages]
+
+
+def test_what_was_prepared_is_stored_as_otherwise(writer: BatchWriter, database: Database) -> None:
+    batch = items(up("1", fCnt=1), up("1", fCnt=1), up("2", fCnt=2), RawMessage("x", b"{", NOW))
+    prepared = writer.prepare(batch)
+    assert prepared
+    committed = writer.commit(batch, prepared)
+    assert (committed.written, committed.duplicates) == ((2, 2, 0, 1), 1)
+    rows = database.execute("SELECT id, f_cnt, fields FROM uplink WHERE f_cnt > 0 ORDER BY f_cnt").fetchall()
+    assert [(row["f_cnt"], row["fields"]) for row in rows] == [(1, {"x": 1.5}), (2, {"x": 1.5})]
+    assert {row["id"] for row in rows} < kept_messages(database).keys()
+
+
+def test_what_is_stored_already_is_left_out(writer: BatchWriter, database: Database) -> None:
+    batch = items(up("0"), up("1", fCnt=1))
+    committed = writer.commit(batch, writer.prepare(batch))
+    assert (committed.written.uplinks, committed.written.readings, committed.duplicates) == (1, 1, 1)
+    assert len(kept_messages(database)) == 2
+
+
+def test_another_registry_version_lays_out_again(writer: BatchWriter, database: Database) -> None:
+    batch = items(up("1", fCnt=1))
+    prepared = writer.prepare(batch)
+    database.execute("UPDATE device_type SET codec = 'other'")
+    writer.commit(batch, prepared)
+    assert database.execute("SELECT fields FROM uplink WHERE f_cnt = 1").fetchone() == {"fields": {"x": 7.5}}
+
+
+def test_a_time_assigned_meanwhile_stays(writer: BatchWriter, database: Database) -> None:
+    batch = items(up("1", fCnt=1))
+    prepared = writer.prepare(batch)
+    assigned = NOW.replace(hour=3)
+    key = batch[0][1].dedup_key  # type: ignore[union-attr]
+    database.execute("INSERT INTO untimed VALUES (%s, %s)", (key.hex(), assigned))
+    writer.commit(batch, prepared)
+    assert database.execute("SELECT time FROM uplink WHERE f_cnt = 1").fetchone() == {"time": assigned}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [up("1", eui="00000000000000aa"), up("1", time="1970-01-01T00:00:00Z")],
+    ids=["of a device never seen", "without a clock to believe"],
+)
+def test_what_only_the_database_can_tell_is_not_prepared(writer: BatchWriter, message: RawMessage) -> None:
+    batch = items(up("2"), message)
+    assert writer.prepare(batch) is None
+    assert writer.commit(batch).written.uplinks == 2
+
+
+def test_ids_are_never_used_twice(writer: BatchWriter, database: Database) -> None:
+    """More batches at once than there are ids at hand."""
+    batches = [items(*(up(f"{n}-{m}", fCnt=m) for m in range(700))) for n in range(4)]
+    prepared = [writer.prepare(batch) for batch in batches]
+    assert prepared[0]
+    assert not prepared[-1]
+    for batch, rows in zip(batches, prepared, strict=True):
+        assert writer.commit(batch, rows).written.uplinks == 700
+    found = database.execute("SELECT count(*) AS n, count(DISTINCT id) AS ids FROM uplink").fetchone()
+    assert found == {"n": 2801, "ids": 2801}
+    told = database.execute("SELECT id, f_cnt FROM uplink").fetchall()
+    messages = kept_messages(database)
+    assert all(f'"fCnt": {row["f_cnt"]}'.encode() in messages[row["id"]] for row in told if row["f_cnt"])
