@@ -31,19 +31,23 @@ CROWDED_BYTES = 32 * 2**20
 MOST_WAITING = 100_000
 MOST_BYTES = 128 * 2**20
 _AHEAD = 2  # batches with the writer: the one it commits, and a full one, so that it need not wait for us
+_PART = 50  # messages that are worth laying out before their batch is handed over
 _ASK_SECONDS = 10.0
 _TELL_SECONDS = 60.0
 
 
 class _Batch:
-    """Messages that are committed together; `done` is shared by all who wait for one of them."""
+    """Messages that are committed together; `done` is shared by all who wait for one of them.
 
-    __slots__ = ("began", "bytes", "done", "items", "messages", "prepared")
+    `parts` are its rows as far as they are laid out, None where the database has to be asked first.
+    """
+
+    __slots__ = ("began", "bytes", "done", "items", "messages", "parts")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.messages: list[RawMessage] = []
         self.items: list[Item] = []
-        self.prepared: Prepared | None = None
+        self.parts: list[Prepared] | None = []
         self.bytes = 0
         self.began = 0.0
         self.done: asyncio.Future[None] = loop.create_future()
@@ -141,19 +145,23 @@ class Batcher:
                 batch, self._open = self._open, _Batch(self._loop)
             else:
                 break
-            self._parse(batch)
-            batch.prepared = self._writer.prepare(batch.items)
+            self._lay_out(batch)
             self._handed.append(batch)
             self._queue.put(batch)
         if not self._full:
-            self._parse(self._open)  # while the writer is busy: it will be the next
+            self._lay_out(self._open, at_least=_PART)  # while the writer is busy: this one is next
         BACKLOG.set(self._waiting)
         self._watch_crowd()
 
-    def _parse(self, batch: _Batch) -> None:
-        batch.items += [
-            (message, parse(message, self._max_message)) for message in batch.messages[len(batch.items) :]
-        ]
+    def _lay_out(self, batch: _Batch, at_least: int = 1) -> None:
+        messages = batch.messages[len(batch.items) :]
+        if len(messages) < at_least:
+            return
+        items = [(message, parse(message, self._max_message)) for message in messages]
+        batch.items += items
+        if batch.parts is not None:
+            part = self._writer.prepare(items)
+            batch.parts = None if part is None else [*batch.parts, part]
 
     def _watch_crowd(self) -> None:
         if self._waiting >= CROWDED or self._bytes >= CROWDED_BYTES:
@@ -213,7 +221,8 @@ class Batcher:
 
     def _store(self, batch: _Batch) -> bool:
         started, items = time.perf_counter(), batch.items
-        committed = self._commit_until_done(items, batch.prepared)
+        prepared = None if batch.parts is None else Prepared.join(batch.parts)
+        committed = self._commit_until_done(items, prepared)
         if committed is None:
             return False
         COMMIT.observe(time.perf_counter() - started)

@@ -82,7 +82,7 @@ def lay_out(
     kept = zip(rows, batch.uplinks, strict=True) if keep_messages else ()
     return Rows(
         rows,
-        binary.uplinks(rows) if rows else None,
+        [binary.uplinks(rows)] if rows else [],
         readings,
         [
             _event(message, event, devices, time)

@@ -55,6 +55,28 @@ class Prepared(NamedTuple):
     keys: Sequence[Key]
     rows: Rows
 
+    @staticmethod
+    def join(parts: Sequence[Prepared]) -> Prepared | None:
+        """The parts of one batch; None where they do not fit together."""
+        if len(parts) == 1:
+            return parts[0]
+        keys = [key for part in parts for key in part.keys]
+        if len({part.version for part in parts}) != 1 or len(set(keys)) != len(keys):
+            return None
+        rows = [part.rows for part in parts]
+        return Prepared(
+            parts[0].version,
+            keys,
+            Rows(
+                [row for part in rows for row in part.uplinks],
+                [document for part in rows for document in part.uplinks_copy],
+                np.concatenate([part.readings for part in rows]),
+                [event for part in rows for event in part.events],
+                [reject for part in rows for reject in part.rejects],
+                [kept for part in rows for kept in part.messages],
+            ),
+        )
+
 
 class BatchWriter:
     """Writes batches over one connection, as one writer with one lane. Not for two threads at once."""
@@ -80,7 +102,7 @@ class BatchWriter:
         self._connection: psycopg.Connection[Any] | None = None
 
     def prepare(self, items: Sequence[Item]) -> Prepared | None:
-        """The rows of the batch, while another is with the database; None when that has to be asked first.
+        """The rows of a batch or a part of one, ahead of its turn; None when the database has to be asked.
 
         May be called while `commit` runs in another thread.
         """

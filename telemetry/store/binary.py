@@ -63,12 +63,12 @@ _JSONB = struct.Struct("!ic").pack
 
 
 def uplinks(rows: Iterable[UplinkRow]) -> bytes:
-    """The rows as one COPY document.
+    """The rows, to stand between `HEADER` and `TRAILER`.
 
     Raises:
         struct.error: a number that its column cannot hold.
     """
-    parts = [HEADER]
+    parts: list[bytes] = []
     add = parts.append
     for row in rows:
         (
@@ -95,7 +95,6 @@ def uplinks(rows: Iterable[UplinkRow]) -> bytes:
             else:
                 add(_JSONB(len(json) + 1, b"\x01"))
                 add(json)
-    add(TRAILER)
     return b"".join(parts)
 
 
@@ -139,7 +138,7 @@ _READING = np.dtype(
 
 
 def readings(array: Readings) -> bytes:
-    """The readings, of `lanes.READING_DTYPE`, as one COPY document."""
+    """The readings, of `lanes.READING_DTYPE`, to stand between `HEADER` and `TRAILER`."""
     rows = np.empty(len(array), _READING)
     names = READING_DTYPE.names
     assert names is not None
@@ -148,4 +147,4 @@ def readings(array: Readings) -> bytes:
         rows[f"{name} size"] = READING_DTYPE[name].itemsize
         rows[name] = array[name]
     rows["time"] -= _2000
-    return HEADER + rows.tobytes() + TRAILER
+    return rows.tobytes()

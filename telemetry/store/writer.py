@@ -51,10 +51,10 @@ class RejectRow(NamedTuple):
 class Rows(NamedTuple):
     """What one transaction writes; `readings` and `messages` name the id of their uplink.
 
-    `uplinks_copy` are the uplinks."""
+    `uplinks_copy` are the uplinks for COPY, in one part or several."""
 
     uplinks: Sequence[UplinkRow]
-    uplinks_copy: bytes | None
+    uplinks_copy: Sequence[bytes]
     readings: Readings
     events: Sequence[EventRow]
     rejects: Sequence[RejectRow]
@@ -226,10 +226,13 @@ def _reject_values(row: RejectRow) -> tuple[Any, ...]:
     return (*why, row.source, row.topic, row.message)
 
 
-def _copy(cursor: psycopg.Cursor[Any], statement: str, document: bytes | None) -> None:
-    if document is not None:
+def _copy(cursor: psycopg.Cursor[Any], statement: str, parts: Sequence[bytes]) -> None:
+    if parts:
         with cursor.copy(statement) as copy:
-            copy.write(document)
+            copy.write(binary.HEADER)
+            for part in parts:
+                copy.write(part)
+            copy.write(binary.TRAILER)
 
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -247,4 +250,4 @@ def from_micros(value: int) -> datetime:
 
 def copy_readings(cursor: psycopg.Cursor[Any], readings: Readings) -> None:
     """COPY of readings; there is no unique index, the caller knows that they are new."""
-    _copy(cursor, _COPY_READINGS, binary.readings(readings) if len(readings) else None)
+    _copy(cursor, _COPY_READINGS, [binary.readings(readings)] if len(readings) else [])

@@ -10,7 +10,7 @@ import pytest
 
 from ingest.layout import Item
 from ingest.pipeline import parse
-from ingest.transaction import BatchWriter
+from ingest.transaction import BatchWriter, Prepared
 from telemetry.model import RawMessage
 from telemetry.store.pool import connect
 from tests.ingest.store import EUI, NOW, adopt, registry, up
@@ -53,6 +53,28 @@ def test_what_is_stored_already_is_left_out(writer: BatchWriter, database: Datab
     committed = writer.commit(batch, writer.prepare(batch))
     assert (committed.written.uplinks, committed.written.readings, committed.duplicates) == (1, 1, 1)
     assert len(kept_messages(database)) == 2
+
+
+def test_parts_of_a_batch_are_stored_together(writer: BatchWriter, database: Database) -> None:
+    parts = [items(up(f"{n}", fCnt=n), RawMessage("x", bytes([n]), NOW)) for n in range(1, 4)]
+    prepared = [writer.prepare(part) for part in parts]
+    batch = [item for part in parts for item in part]
+    assert writer.commit(batch, Prepared.join([part for part in prepared if part])).written == (3, 3, 0, 3)
+    told = database.execute("SELECT u.f_cnt, r.value FROM uplink u JOIN reading r ON r.uplink_id = u.id")
+    assert {row["f_cnt"]: row["value"] for row in told if row["f_cnt"]} == dict.fromkeys((1, 2, 3), 1.5)
+    assert len(kept_messages(database)) == 4
+
+
+def test_parts_that_repeat_each_other_or_know_another_registry_do_not_fit(
+    writer: BatchWriter, database: Database
+) -> None:
+    once, again, other = (writer.prepare(items(up(key, fCnt=1))) for key in "112")
+    assert once
+    assert again
+    assert other
+    assert Prepared.join([once, other])
+    assert Prepared.join([once, again]) is None
+    assert Prepared.join([once, other._replace(version=-1)]) is None
 
 
 def test_another_registry_version_lays_out_again(writer: BatchWriter, database: Database) -> None:
