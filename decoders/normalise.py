@@ -19,6 +19,7 @@ from .device_types import DeviceType, MapEntry, Scalar, Variable
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _LONGEST = 64
 _EXACT = 2**53
+_SURELY = 1e300  # a whole number below it is some float
 
 
 class Value(msgspec.Struct, frozen=True, gc=False):
@@ -70,12 +71,23 @@ def compile_mapping(device_type: DeviceType) -> Normalise:
     for entry in device_type.mapping:
         steps.setdefault(entry.field.partition(".")[0], []).append(_step(entry))
     used, inner = _paths(device_type.mapping)
+    # Nearly all fields: one number at the top that becomes one value, whatever else the frame holds.
+    alone = {
+        name: (step.metric, step.channel, step.factor, step.divisor, step.offset)
+        for name, (step, *more) in steps.items()
+        if not (more or step.path or step.conditions or step.variable)
+    }
 
     def run(fields: Fields, variables: Mapping[str, float]) -> Normalised:
         values: list[Value] = []
         problems: list[str] = []
         unmapped: list[str] = []
         for name, told in fields.items():
+            if (only := alone.get(name)) and (type(told) is float or type(told) is int):
+                metric, channel, factor, divisor, offset = only
+                if -_SURELY < told < _SURELY and -inf < (value := told * factor / divisor + offset) < inf:
+                    values.append(Value(metric, channel, value))
+                    continue
             if name not in used:
                 _collect_unmapped(name, told, used, inner, unmapped)
             for field, path, metric, channel, factor, divisor, offset, variable, conditions in steps.get(

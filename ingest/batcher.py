@@ -91,27 +91,37 @@ class Batcher:
         It is cancelled when the batcher stops before the message could be committed, and at once where no
         more may wait. A QoS 0 message is dropped then instead: nobody could send it again.
         """
-        return asyncio.shield(self.add(message))
+        [(future, _)] = self.add([message])
+        return asyncio.shield(future)
 
-    def add(self, message: RawMessage) -> asyncio.Future[None]:
-        """The same for many: the future is shared by the messages of a batch, so it must not be cancelled."""
+    def add(self, messages: Sequence[RawMessage]) -> list[tuple[asyncio.Future[None], int]]:
+        """The same for many: futures, each with the number of messages it is for, in their order.
+
+        A future is shared by the messages of a batch, so it must not be cancelled.
+        """
         if self._waiting >= MOST_WAITING or self._bytes >= MOST_BYTES or self._stopping or self._ended.done():
-            return self._refused(message)
-        batch, size = self._open, len(message.payload)
-        if not batch.messages:
-            batch.began = self._loop.time()
-        batch.messages.append(message)
-        batch.bytes += size
-        self._waiting += 1
-        self._bytes += size
-        if len(batch.messages) >= self._batch_size:
-            self._full.append(batch)
-            self._open = _Batch(self._loop)
+            return [(self._refused(message), 1) for message in messages]
+        given, at = [], 0
+        while at < len(messages):
+            batch = self._open
+            if not batch.messages:
+                batch.began = self._loop.time()
+            some = messages[at : at + self._batch_size - len(batch.messages)]
+            size = sum([len(message.payload) for message in some])
+            batch.messages += some
+            batch.bytes += size
+            self._waiting += len(some)
+            self._bytes += size
+            if len(batch.messages) >= self._batch_size:
+                self._full.append(batch)
+                self._open = _Batch(self._loop)
+            given.append((batch.done, len(some)))
+            at += len(some)
         if not self._scheduled:
-            # After whatever else this turn of the loop brings: a read of the socket holds many messages.
+            # After whatever else this turn of the loop brings: there may be another read of the socket.
             self._scheduled = True
             self._loop.call_soon(self._hand_over)
-        return batch.done
+        return given
 
     async def ended(self) -> BaseException:
         """Wait for the writer to end by itself, which it never should; what it stumbled over."""

@@ -43,7 +43,7 @@ _FULL_SECONDS = 30.0
 _FULL_ACK_SECONDS = 5.0
 _RECEIVED = [RECEIVED.labels("mqtt", str(qos)) for qos in range(3)]
 
-Take = Callable[[RawMessage], "asyncio.Future[None]"]
+Take = Callable[[Sequence[RawMessage]], "list[tuple[asyncio.Future[None], int]]"]
 
 
 class _NoAnswer(Exception):
@@ -133,13 +133,13 @@ class MqttSource:
             await self._open.close()
         CONNECTED.set(0)
 
-    def take(self, packets: Sequence[Packet]) -> list[asyncio.Future[None]]:
-        """The futures of their batches, cancelled where there is no room; none of them while paused."""
+    def take(self, packets: Sequence[Packet]) -> list[tuple[asyncio.Future[None], int]]:
+        """Their batches' futures and for how many each; cancelled where no room is, none while paused."""
         if self._paused:
             return []
         _RECEIVED[1].inc(len(packets))
-        now, take = self._clock.now(), self._take
-        return [take(RawMessage(topic, payload, now)) for _, topic, payload in packets]
+        now = self._clock.now()
+        return self._take([RawMessage(topic, payload, now) for _, topic, payload in packets])
 
     def take_unacknowledged(self, topic: str | bytes, payload: bytes, qos: int) -> None:
         """What came at QoS 0, or at 2, which nobody asks for."""
@@ -151,7 +151,7 @@ class MqttSource:
         now = self._clock.now()
         if not qos:
             self._qos.seen(topic, now)
-        self._take(RawMessage(topic, payload, now, qos=qos))
+        self._take([RawMessage(topic, payload, now, qos=qos)])
 
     def subscribed(self, version: int, *, session_present: bool) -> None:
         """The broker granted what we asked for."""
@@ -253,12 +253,12 @@ class _Connection:
             _log.debug("broker_disconnect", error=str(error))
 
     def _receive(self, packets: list[Packet]) -> None:
-        for batch, packet in zip(self._source.take(packets), packets, strict=False):
-            mids = self._waiting.get(batch)
-            if mids is None:
-                mids = self._waiting[batch] = []
+        mids = iter([packet.mid for packet in packets])
+        for batch, count in self._source.take(packets):
+            if batch not in self._waiting:
+                self._waiting[batch] = []
                 batch.add_done_callback(self._on_batch)
-            mids.append(packet.mid)
+            self._waiting[batch] += itertools.islice(mids, count)
 
     def _on_batch(self, batch: asyncio.Future[None]) -> None:
         mids = self._waiting.pop(batch)

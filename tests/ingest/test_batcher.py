@@ -70,7 +70,7 @@ async def test_a_writer_that_ends_says_so_and_reports_nothing_as_done() -> None:
     assert isinstance(error, SystemExit)
     with pytest.raises(asyncio.CancelledError):
         await future
-    assert batcher.add(message(1)).cancelled()
+    assert batcher.submit(message(1)).cancelled()
     assert not await batcher.close(1)
 
 
