@@ -1,85 +1,43 @@
-"""Device types: which codec a model speaks, and which of its fields is which quantity."""
+"""Device types as files and requests have them: reading, and saying what is wrong."""
 
 from __future__ import annotations
 
-import difflib
 import re
-import sys
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any, cast
 
-import msgspec
 import yaml
 
 from telemetry.catalogue import CATALOGUE
 from telemetry.errors import UsageError
 
-Scalar = bool | int | float | str
+from .checks import Check
+from .mapping import CodecChoice, DeviceType, Linear, MapEntry, Records, Scalar, Variable
 
-_LARGEST = sys.float_info.max
+__all__ = [
+    "CodecChoice",
+    "DeviceType",
+    "Linear",
+    "MapEntry",
+    "Records",
+    "Scalar",
+    "Variable",
+    "builtin_device_types",
+    "check_variables",
+    "parse_device_type",
+    "read_device_types",
+]
+
+_WIDEST = 2**64
 _ID = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
-_TYPE_KEYS = ("id", "vendor", "model", "codec", "expected_interval", "map")
-_ENTRY_KEYS = ("field", "metric", "channel", "scale", "offset", "when")
-
-
-class Variable(msgspec.Struct, frozen=True):
-    """A number that every device has for itself, such as the elevation of its sensor."""
-
-    name: str
-
-
-class MapEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One field becomes one value: ``field * scale + offset``, in the unit of the catalogue's `metric`.
-
-    `field` is a path into the fields (``gps_1.latitude``, ``probes.0.level``). `when` holds (path, value)
-    pairs that must all be equal. An entry whose offset is a `Variable` the device lacks is skipped.
-    """
-
-    field: str
-    metric: str
-    channel: int = 0
-    scale: float = 1.0
-    offset: float | Variable = 0.0
-    when: tuple[tuple[str, Scalar], ...] = ()
-
-    def to_dict(self) -> dict[str, object]:
-        """As in a file; what has its default is left out."""
-        entry: dict[str, object] = {"field": self.field, "metric": self.metric}
-        if self.channel:
-            entry["channel"] = self.channel
-        if self.scale != 1:
-            entry["scale"] = self.scale
-        if isinstance(self.offset, Variable):
-            entry["offset"] = {"variable": self.offset.name}
-        elif self.offset:
-            entry["offset"] = self.offset
-        if self.when:
-            entry["when"] = dict(self.when)
-        return entry
-
-
-class DeviceType(msgspec.Struct, frozen=True, kw_only=True):
-    """A model of a vendor. `expected_interval` is the usual time between two uplinks, in seconds."""
-
-    id: str
-    vendor: str
-    model: str
-    codec: str
-    expected_interval: int
-    mapping: tuple[MapEntry, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        """As in a file: `parse_device_type` gives the same device type again."""
-        return {
-            "id": self.id,
-            "vendor": self.vendor,
-            "model": self.model,
-            "codec": self.codec,
-            "expected_interval": self.expected_interval,
-            "map": [entry.to_dict() for entry in self.mapping],
-        }
+_TYPE_KEYS = ("id", "vendor", "model", "codec", "expected_interval", "map", "codec_version", "codecs")
+_CHOICE_KEYS = ("codec", "version", "firmware", "from", "to")
+_ENTRY_KEYS = ("field", "metric", "channel", "unit", "scale", "offset", "absent", "wraps", "when", "records")
+_RECORDS_KEYS = ("list", "time", "clock")
+_CLOCK = re.compile(r"s|ms|iso([+-](0\d|1[0-4]):[0-5]\d)?", re.ASCII)
 
 
 def parse_device_type(data: object, known_metrics: Collection[str]) -> DeviceType:
@@ -88,18 +46,20 @@ def parse_device_type(data: object, known_metrics: Collection[str]) -> DeviceTyp
     Raises:
         UsageError: one line for every fault, each beginning with its path (``map[2].metric: …``).
     """
-    check = _Check()
+    check = Check()
     entries: list[MapEntry] = []
     parsed = None
     if check.mapping("device type", data, _TYPE_KEYS):
         values = cast(Mapping[str, Any], data)
-        id_, vendor, model, codec = (check.text(key, values.get(key)) for key in _TYPE_KEYS[:4])
+        id_, vendor, model = (check.text(key, values.get(key)) for key in _TYPE_KEYS[:3])
+        # Of an imported device whose vendor published none it is "".
+        codec = "" if values.get("codec") == "" else check.text("codec", values.get("codec"))
         if id_ and not _ID.fullmatch(id_):
             check.fault("id", f"{id_!r} is not made of a-z, 0-9, '.', '_' and '-'")
         interval = check.integer("expected_interval", values.get("expected_interval"), 1)
         rows = values.get("map")
-        if not isinstance(rows, list) or not rows:
-            check.fault("map", "a list of at least one entry is needed")
+        if not isinstance(rows, list):
+            check.fault("map", "a list of entries is needed; an empty one, [], maps nothing")
             rows = []
         entries = [_parse_entry(check, f"map[{i}]", row, known_metrics) for i, row in enumerate(rows)]
         _check_unique(check, entries)
@@ -110,6 +70,8 @@ def parse_device_type(data: object, known_metrics: Collection[str]) -> DeviceTyp
             codec=codec,
             expected_interval=interval,
             mapping=tuple(entries),
+            codec_version=_optional_text(check, "codec_version", values.get("codec_version")),
+            codecs=_parse_choices(check, values.get("codecs")),
         )
     if check.faults or parsed is None:
         raise UsageError("\n".join(check.faults))
@@ -155,67 +117,119 @@ def check_variables(
     return sorted(set(variables) - asked), sorted(asked - set(variables))
 
 
-class _Check:
-    """Collects faults, so that one run shows all of them; each check returns a usable value anyway."""
-
-    def __init__(self) -> None:
-        self.faults: list[str] = []
-
-    def fault(self, path: str, message: str) -> None:
-        self.faults.append(f"{path}: {message}")
-
-    def mapping(self, path: str, value: object, keys: Collection[str]) -> bool:
-        if not isinstance(value, Mapping):
-            self.fault(path, f"keys and values are needed, got {value!r}")
-            return False
-        prefix = f"{path}." if path.startswith("map[") else ""
-        for key in value:
-            if key not in keys:
-                self.fault(f"{prefix}{key}", f"unknown key{_did_you_mean(str(key), keys)}")
-        return True
-
-    def text(self, path: str, value: object) -> str:
-        if isinstance(value, str) and value.strip():
-            return value
-        self.fault(path, "is missing" if value is None else f"a text is needed, got {value!r}")
-        return ""
-
-    def integer(self, path: str, value: object, least: int) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-            return value
-        self.fault(
-            path, "is missing" if value is None else f"a whole number from {least} is needed, got {value!r}"
-        )
-        return least
-
-    def number(self, path: str, value: object) -> float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST:
-            return float(value)
-        self.fault(path, f"a number is needed, got {value!r}")
-        return 0.0
+def _parse_choices(check: Check, value: object) -> tuple[CodecChoice, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        check.fault("codecs", f"a list is needed, got {value!r}")
+        return ()
+    choices = [_parse_choice(check, f"codecs[{index}]", row) for index, row in enumerate(value)]
+    return tuple(choice for choice in choices if choice is not None)
 
 
-def _parse_entry(check: _Check, path: str, row: object, known_metrics: Collection[str]) -> MapEntry:
+def _parse_choice(check: Check, path: str, row: object) -> CodecChoice | None:
+    if not check.mapping(path, row, _CHOICE_KEYS):
+        return None
+    values = cast(Mapping[str, Any], row)
+    choice = CodecChoice(
+        codec=check.text(f"{path}.codec", values.get("codec")),
+        version=_optional_text(check, f"{path}.version", values.get("version")),
+        firmware=_optional_text(check, f"{path}.firmware", values.get("firmware")),
+        since=_parse_time(check, f"{path}.from", values.get("from")),
+        until=_parse_time(check, f"{path}.to", values.get("to")),
+    )
+    if choice.firmware is None and choice.since is None and choice.until is None:
+        check.fault(path, "a firmware, from or to is needed; a codec for all frames is the type's `codec`")
+    if choice.since and choice.until and choice.since >= choice.until:
+        check.fault(f"{path}.to", f"{choice.until.isoformat()} is not after `from`")
+    return choice
+
+
+def _optional_text(check: Check, path: str, value: object) -> str | None:
+    return None if value is None else check.text(path, value)
+
+
+def _parse_time(check: Check, path: str, value: object) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        # YAML has times of its own, JSON texts.
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        time = None
+    if time is None or time.tzinfo is None:
+        check.fault(path, f"a time with its zone is needed, such as 2026-03-01T00:00:00+07:00, got {value!r}")
+        return None
+    return time
+
+
+def _parse_entry(check: Check, path: str, row: object, known_metrics: Collection[str]) -> MapEntry:
     if not check.mapping(path, row, _ENTRY_KEYS):
         return MapEntry(field="", metric="")
     values = cast(Mapping[str, Any], row)
-    metric = check.text(f"{path}.metric", values.get("metric"))
-    if metric and metric not in known_metrics:
-        check.fault(f"{path}.metric", f"unknown metric {metric!r}{_did_you_mean(metric, known_metrics)}")
+    metric = check.metric(f"{path}.metric", values.get("metric"), known_metrics)
     scale = check.number(f"{path}.scale", values.get("scale", 1))
     if values.get("scale") == 0:
         check.fault(f"{path}.scale", "0 makes every value the same")
-    return MapEntry(
+    unit, wraps = values.get("unit"), values.get("wraps")
+    entry = MapEntry(
         field=check.text(f"{path}.field", values.get("field")),
         metric=metric,
         channel=check.integer(f"{path}.channel", values.get("channel", 0), 0),
+        unit=None if unit is None else check.text(f"{path}.unit", unit),
         scale=scale,
         offset=_parse_offset(check, f"{path}.offset", values.get("offset", 0)),
+        absent=_parse_absent(check, f"{path}.absent", values.get("absent")),
+        wraps=None if wraps is None else check.integer(f"{path}.wraps", wraps, 2, _WIDEST),
         when=_parse_when(check, f"{path}.when", values.get("when")),
+        records=_parse_records(check, f"{path}.records", values.get("records")),
+    )
+    if metric in known_metrics:
+        _check_numbers(check, path, entry)
+    return entry
+
+
+def _check_numbers(check: Check, path: str, entry: MapEntry) -> None:
+    """That the unit fits the metric, and that only a counter wraps."""
+    if entry.unit:
+        try:
+            entry.linear()
+        except UsageError as error:
+            check.fault(f"{path}.unit", str(error))
+        except OverflowError:
+            check.fault(f"{path}.scale", f"{entry.scale:g} {entry.unit} is too large for {entry.metric}")
+    if entry.wraps is not None and (
+        entry.metric not in CATALOGUE or CATALOGUE[entry.metric].kind != "counter"
+    ):
+        check.fault(f"{path}.wraps", f"{entry.metric} is no counter of the catalogue")
+
+
+def _parse_absent(check: Check, path: str, value: object) -> tuple[float | str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not value:
+        check.fault(path, f"a list of the numbers or texts that say *no value* is needed, got {value!r}")
+        return ()
+    return tuple(
+        item if isinstance(item, str) else check.number(f"{path}[{index}]", item)
+        for index, item in enumerate(value)
     )
 
 
-def _parse_offset(check: _Check, path: str, value: object) -> float | Variable:
+def _parse_records(check: Check, path: str, value: object) -> Records | None:
+    if value is None or not check.mapping(path, value, _RECORDS_KEYS):
+        return None
+    values = cast(Mapping[str, Any], value)
+    clock = values.get("clock", "s")
+    if not isinstance(clock, str) or not _CLOCK.fullmatch(clock):
+        check.fault(f"{path}.clock", f"s, ms, iso or iso+07:00 is needed, got {clock!r}")
+        clock = "s"
+    return Records(
+        check.text(f"{path}.list", values.get("list")), check.text(f"{path}.time", values.get("time")), clock
+    )
+
+
+def _parse_offset(check: Check, path: str, value: object) -> float | Variable:
     if not isinstance(value, Mapping):
         return check.number(path, value)
     if value.keys() != {"variable"}:
@@ -224,7 +238,7 @@ def _parse_offset(check: _Check, path: str, value: object) -> float | Variable:
     return Variable(check.text(f"{path}.variable", value["variable"]))
 
 
-def _parse_when(check: _Check, path: str, value: object) -> tuple[tuple[str, Scalar], ...]:
+def _parse_when(check: Check, path: str, value: object) -> tuple[tuple[str, Scalar], ...]:
     if value is None:
         return ()
     if not isinstance(value, Mapping) or not value:
@@ -236,19 +250,17 @@ def _parse_when(check: _Check, path: str, value: object) -> tuple[tuple[str, Sca
     return tuple((str(field), expected) for field, expected in value.items())
 
 
-def _check_unique(check: _Check, entries: Iterable[MapEntry]) -> None:
-    """Entries for one metric and channel are alternatives: then each must have its own condition."""
-    seen: dict[tuple[str, int], tuple[int, MapEntry]] = {}
+def _check_unique(check: Check, entries: Iterable[MapEntry]) -> None:
+    """Entries for one metric and channel are alternatives: then each must have its own condition.
+
+    What is measured now and what the datalog tells of it are no alternatives: their times differ.
+    """
+    seen: dict[tuple[str, int, Records | None], tuple[int, MapEntry]] = {}
     for index, entry in enumerate(entries):
-        first, other = seen.setdefault((entry.metric, entry.channel), (index, entry))
+        first, other = seen.setdefault((entry.metric, entry.channel, entry.records), (index, entry))
         if first != index and entry.metric and not (entry.when and other.when and entry.when != other.when):
             check.fault(
                 f"map[{index}]",
                 f"metric {entry.metric!r} on channel {entry.channel} is given by map[{first}] already; "
                 "choose another channel, or give both a different `when`",
             )
-
-
-def _did_you_mean(word: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
-from fractions import Fraction
 from functools import lru_cache
 from math import inf
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import msgspec
 
 from telemetry.plugin import Field, Fields
 
-from .device_types import DeviceType, MapEntry, Scalar, Variable
+from .mapping import DeviceType, MapEntry, Scalar, look_up
 
 # Decimal as in JSON: no "1_000", no "nan" and no "0x1F", which float() or a person might take for numbers.
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
@@ -52,6 +51,7 @@ class _Step(NamedTuple):
     divisor: float
     offset: float
     variable: str | None
+    absent: tuple[float | str, ...]
     conditions: tuple[tuple[tuple[str, ...], Scalar], ...]
 
 
@@ -69,13 +69,15 @@ def compile_mapping(device_type: DeviceType) -> Normalise:
     """
     steps: dict[str, list[_Step]] = {}
     for entry in device_type.mapping:
+        if entry.records is not None:
+            continue
         steps.setdefault(entry.field.partition(".")[0], []).append(_step(entry))
     used, inner = _paths(device_type.mapping)
     # Nearly all fields: one number at the top that becomes one value, whatever else the frame holds.
     alone = {
         name: (step.metric, step.channel, step.factor, step.divisor, step.offset)
         for name, (step, *more) in steps.items()
-        if not (more or step.path or step.conditions or step.variable)
+        if not (more or step.path or step.conditions or step.variable or step.absent)
     }
 
     def run(fields: Fields, variables: Mapping[str, float]) -> Normalised:
@@ -90,23 +92,24 @@ def compile_mapping(device_type: DeviceType) -> Normalise:
                     continue
             if name not in used:
                 _collect_unmapped(name, told, used, inner, unmapped)
-            for field, path, metric, channel, factor, divisor, offset, variable, conditions in steps.get(
-                name, ()
-            ):
-                raw = _look_up(fields, path) if path else told
+            for step in steps.get(name, ()):
+                field, path, metric, channel, factor, divisor, offset, variable, absent, conditions = step
+                raw = look_up(fields, path) if path else told
                 if raw is None:
                     continue
-                if conditions and not all(_look_up(fields, key) == expected for key, expected in conditions):
+                if conditions and not all(look_up(fields, key) == expected for key, expected in conditions):
                     continue
                 if variable is not None:
                     own = variables.get(variable)
                     if own is None:
                         continue
-                    offset = own
+                    offset += own
                 if type(raw) is float or type(raw) is int:
                     number: float | None = raw
                 else:
                     number = _number(raw)
+                if absent and (raw in absent or number in absent):
+                    continue
                 if number is None:
                     problems.append(f"{field}: not a number: {_shown(raw)}")
                     continue
@@ -128,42 +131,29 @@ _compiled = lru_cache(maxsize=1024)(compile_mapping)
 
 
 def _step(entry: MapEntry) -> _Step:
-    factor, divisor = entry.scale, 1.0
-    # 0.1 is no exact float, while dividing by 10 rounds correctly: 272 becomes 27.2, not 27.200000000000003.
-    decimal = Fraction(repr(entry.scale))
-    if abs(decimal.numerator) <= _EXACT and decimal.denominator <= _EXACT:
-        factor, divisor = float(decimal.numerator), float(decimal.denominator)
+    linear = entry.linear()
     path = tuple(entry.field.split("."))
     return _Step(
         entry.field,
         path if len(path) > 1 else (),
         entry.metric,
         entry.channel,
-        factor,
-        divisor,
-        0.0 if isinstance(entry.offset, Variable) else entry.offset,
-        entry.offset.name if isinstance(entry.offset, Variable) else None,
+        linear.factor,
+        linear.divisor,
+        linear.offset,
+        linear.variable,
+        entry.absent,
         tuple((tuple(field.split(".")), expected) for field, expected in entry.when),
     )
 
 
 def _paths(mapping: Iterable[MapEntry]) -> tuple[frozenset[str], frozenset[str]]:
     """The paths that entries name, conditions included, and the paths of what contains these."""
-    used = {path for entry in mapping for path in (entry.field, *(field for field, _ in entry.when))}
+    used: set[str] = set()
+    for entry in mapping:
+        used |= {entry.records.list} if entry.records else {entry.field, *(field for field, _ in entry.when)}
     inner = {path[:at] for path in used for at, sign in enumerate(path) if sign == "."}
     return frozenset(used), frozenset(inner)
-
-
-def _look_up(fields: Field, path: tuple[str, ...]) -> Field:
-    node = fields
-    for key in path:
-        if isinstance(node, dict):
-            node = node.get(key)
-        elif isinstance(node, list) and key.isdecimal() and int(key) < len(node):
-            node = node[int(key)]
-        else:
-            return None
-    return node
 
 
 def _collect_unmapped(

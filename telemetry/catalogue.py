@@ -11,11 +11,27 @@ from typing import Literal
 import msgspec
 
 
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a quantity can do: change `by` so many units `within` so many seconds, and no more."""
+
+    by: float
+    within: int
+
+    def most(self, seconds: float) -> float:
+        """The largest plausible change between two readings that far apart, in the metric's unit.
+
+        Within `within` the whole of `by` may happen at once; beyond, it may happen again and again.
+        """
+        return self.by * max(1.0, seconds / self.within)
+
+
 class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One physical quantity with its one unit (UCUM).
 
-    `range` is the plausible span of a working sensor, both ends included; `precision` the number of
-    decimals worth showing; `cf` the CF standard name where one exists.
+    `range` is the plausible span of a working sensor, both ends included, and `max_change` the most that
+    two of its readings can differ; `precision` the number of decimals worth showing; `increment` of a
+    counter the metric of its growth between two readings; `cf` the CF standard name and `definition` the
+    address of another vocabulary's entry, each where one exists; `molar_mass` of a gas is in g/mol.
     """
 
     vi: str
@@ -24,7 +40,16 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     range: tuple[float, float]
     precision: int
     kind: Literal["instant", "mean", "counter"] = "instant"
+    increment: str | None = None
+    max_change: Change | None = None
     cf: str | None = None
+    definition: str | None = None
+    molar_mass: float | None = None
+
+    @property
+    def definition_url(self) -> str | None:
+        """Where the quantity is defined: CF's entry on the NERC vocabulary server, else `definition`."""
+        return f"http://vocab.nerc.ac.uk/standard_name/{self.cf}/" if self.cf else self.definition
 
 
 def _load() -> Mapping[str, Metric]:

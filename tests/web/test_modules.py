@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect, sync_playwright
 
+from telemetry.catalogue import CATALOGUE
+
 from .test_assets import WEB, file_at
 
 ORIGIN = "http://quantrac.test"
@@ -96,6 +98,15 @@ def test_failed_readings_leave_the_line_and_stay_as_points(page: Page) -> None:
 def test_order_and_repeats_do_not_matter(page: Page) -> None:
     readings = [reading(s, s / 60, channel=c) for s in (0, 60, 120) for c in (0, 1)]
     assert columns(page, readings) == columns(page, [*reversed(readings), *readings])
+
+
+def test_every_unit_of_the_catalogue_is_shown_as_people_write_it(page: Page) -> None:
+    units = sorted({metric.unit for metric in CATALOGUE.values()})
+    shown = dict(zip(units, run(page, "format.js", "return a.map(m.unit)", units), strict=True))
+    assert not [
+        unit for unit, text in shown.items() if set(text) & set("[]{}*.") or text.endswith(("2", "3"))
+    ]
+    assert (shown["dB{mW}"], shown["10*6.m3"], shown["{MPN}/(100.mL)"]) == ("dBm", "10⁶ m³", "MPN/100 mL")
 
 
 def test_numbers_and_times_are_those_of_vietnam(page: Page) -> None:

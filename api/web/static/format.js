@@ -5,8 +5,10 @@ export const TIME_ZONE = "Asia/Ho_Chi_Minh";
 
 // UCUM codes whose printed form differs.
 const UNITS = {
-  Cel: "°C", "ug/m3": "µg/m³", "m3/s": "m³/s", "uS/cm": "µS/cm", "[pH]": "", "[NTU]": "NTU", "[ppm]": "ppm",
-  "[g]": "g", "dB[SPL]": "dB", deg: "°", "1": "",
+  Cel: "°C", "ug/m3": "µg/m³", "mg/m3": "mg/m³", "ug/L": "µg/L", "[ppm]": "ppm", "[ppb]": "ppb",
+  m3: "m³", "m3/s": "m³/s", "m3/h": "m³/h", "10*6.m3": "10⁶ m³", "uS/cm": "µS/cm", "[pH]": "", "[NTU]": "NTU",
+  "{Pt-Co}": "Pt-Co", "{MPN}/(100.mL)": "MPN/100 mL", "W/m2": "W/m²", "kW.h": "kWh", "um/m": "µm/m",
+  "[g]": "g", "dB[SPL]": "dB", "dB{mW}": "dBm", deg: "°", "1": "",
 };
 export const unit = (ucum) => UNITS[ucum] ?? ucum ?? "";
 
