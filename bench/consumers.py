@@ -57,6 +57,7 @@ def client_only(bench: Bench, stack: ExitStack) -> Consumer:
     child = Child(
         name, python("-m", "bench.client", bench.broker.url("ingest"), name, str(file)), bench.folder
     )
+    stack.callback(bench.broker.forget, name)
     stack.callback(child.stop)
     bench.broker.wait_subscribed(name, child)
     return Consumer([child], lambda: int.from_bytes(counter[:8], "little"), lambda count: None)
@@ -82,6 +83,7 @@ def quantrac(bench: Bench, stack: ExitStack, processes: int = 1, *, fresh: bool 
             "QUANTRAC_MQTT_SHARE": "bench" if processes > 1 else "",
             "QUANTRAC_DATA_DIR": str(bench.folder / "data"),
         }
+        stack.callback(bench.broker.forget, name)
         children.append(Child(name, python("-m", "quantrac", "ingest"), bench.folder, env))
         stack.callback(children[-1].stop)
     for child in children:
@@ -116,6 +118,7 @@ def tutorial(bench: Bench, stack: ExitStack) -> Consumer:
     watcher = _measurements(url, stack)
     command = python("-m", "bench.tutorial", bench.broker.url("ingest"), url, name)
     child = Child(name, command, bench.folder)
+    stack.callback(bench.broker.forget, name)
     stack.callback(child.stop)
     bench.broker.wait_subscribed(name, child)
     return _plain(child, watcher)
@@ -127,6 +130,7 @@ def node_red(bench: Bench, stack: ExitStack, cache: Path) -> Consumer:
     name = "bench-node-red"
     watcher = _measurements(url, stack)
     child = flow.start(bench.folder, cache, bench.broker.url("ingest"), url, name)
+    stack.callback(bench.broker.forget, name)
     stack.callback(child.stop)
     bench.broker.wait_subscribed(name, child)
     return _plain(child, watcher)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import paho.mqtt.client as paho
 import psutil
 import psycopg
+from paho.mqtt.enums import CallbackAPIVersion
 from psycopg import sql
 
 from quantrac.embedded import EmbeddedPostgres
@@ -16,10 +19,12 @@ from quantrac.embedded.files import new_passwords, write_private
 from quantrac.embedded.mosquitto import Mosquitto
 from quantrac.embedded.ports import keep_port, reachable
 from quantrac.embedded.probe import answers
+from telemetry.mqtt import parse_mqtt_url
 
 from .children import ROOT, Child, wait_for
 
 _HOST = "127.0.0.1"
+_FORGET_SECONDS = 20.0
 _DEPLOY = ROOT / "deploy" / "mosquitto"
 _USERS = ("ingest", "network", "monitor")
 
@@ -61,6 +66,20 @@ class Broker:
             60,
             *children,
         )
+
+    def forget(self, client_id: str) -> None:
+        """End this client's session: else the broker keeps all that the next contenders get for it too."""
+        address = parse_mqtt_url(self.url("ingest"))
+        done = threading.Event()
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=True)
+        client.username_pw_set(address.username, address.password)
+        client.on_connect = lambda *_: done.set()  # a clean session ends the one before
+        client.connect(address.host, address.port)
+        client.loop_start()
+        if not done.wait(_FORGET_SECONDS):
+            raise RuntimeError(f"the broker does not end the session of {client_id}")
+        client.disconnect()
+        client.loop_stop()
 
     @property
     def process(self) -> psutil.Process:
