@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -14,7 +15,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 
-from decoders.registry import load_codecs
+from decoders.folder import read_folder
+from decoders.javascript.workers import JsWorkers
+from decoders.registry import Registry, load_codecs
 from ingest.intake import Intake
 from ingest.settings import IngestSettings
 from telemetry.clock import Clock, SystemClock
@@ -29,7 +32,9 @@ from .problems import ProblemView
 from .routes import (
     BASE,
     alerts,
+    calibrations,
     catalogue,
+    codecs,
     deliveries,
     device_types,
     devices,
@@ -49,13 +54,14 @@ from .routes import (
     stream,
     uplinks,
 )
+from .scripts import Scripts
 from .services import Services
 from .settings import ApiSettings
 from .stream import Hub
 
 _RESOURCES = (
-    session, stations, devices, link, device_types, catalogue, readings, uplinks, events, rejects, rules,
-    alerts, endpoints, deliveries, keys, stream, intake, health, health_alerts,
+    session, stations, devices, calibrations, link, device_types, codecs, catalogue, readings, uplinks,
+    events, rejects, rules, alerts, endpoints, deliveries, keys, stream, intake, health, health_alerts,
 )  # fmt: skip
 # Nobody waits any more: requests were answered before the application ends.
 INTAKE_DRAIN_SECONDS = 1.0
@@ -71,15 +77,15 @@ def create_app(
     box: SecretBox,
     *,
     clock: Clock | None = None,
-    codecs: Callable[[], Collection[str]] | None = None,
+    codecs: Callable[[], Registry] | None = None,
     ingest: IngestSettings | None = None,
     instance: str = "",
 ) -> FastAPI:
     """The application; it connects when it starts and waits for no database.
 
-    `box` encrypts webhook secrets; `codecs` gives the ids of codecs that device types may name, by default
-    all that are installed. `ingest` says how messages of the HTTP intake are stored, `instance` tells this
-    process from others of its kind, and stays the same from start to start.
+    `box` encrypts webhook secrets; `codecs` gives the codecs of this machine, by default those that are
+    installed and those of the user's folder. `ingest` says how messages of the HTTP intake are stored,
+    `instance` tells this process from others of its kind, and stays the same from start to start.
 
     Raises:
         SettingsError: the database's address cannot be used.
@@ -97,8 +103,9 @@ def create_app(
         clock=clock or SystemClock(),
         hub=Hub(pool),
         box=box,
-        codecs=codecs or cache(_installed_codecs),
+        codecs=codecs or cache(partial(_codecs, ingest.codecs_dir)),
         intake=handed_over,
+        scripts=Scripts(),
     )
 
     @asynccontextmanager
@@ -106,6 +113,7 @@ def create_app(
         async with pool:
             yield
             services.hub.close()
+            await services.scripts.close()
             await handed_over.close(INTAKE_DRAIN_SECONDS)
 
     app = FastAPI(
@@ -156,8 +164,12 @@ def _document_route(app: FastAPI) -> APIRouter:
     return router
 
 
-def _installed_codecs() -> Collection[str]:
-    return load_codecs().ids()
+def _codecs(folder: str) -> Registry:
+    registry = load_codecs()
+    if not folder:
+        return registry
+    with JsWorkers() as workers:
+        return registry.with_scripts(*read_folder(Path(folder), workers))
 
 
 def _version() -> str:

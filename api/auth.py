@@ -126,6 +126,21 @@ def require(role: Role, *, before_change: bool = False) -> Callable[..., Awaitab
 
 
 @cache
+def require_briefly(role: Role) -> Callable[..., Awaitable[Principal]]:
+    """As `require`, for a route that may take long: it runs without the connection this was looked up by."""
+
+    async def check(
+        services: Svc,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+        cookie: Annotated[str | None, Security(session_cookie)],
+    ) -> Principal:
+        async with services.pool.connection(CONNECTION_SECONDS) as db:
+            return await require(role)(await authenticate(db, services, bearer, cookie))
+
+    return check
+
+
+@cache
 def require_apart(role: KeyRole, seconds: float) -> Callable[..., Awaitable[Principal]]:
     """A dependency that lets in keys of exactly this role, and admins; the route runs without a connection.
 

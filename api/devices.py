@@ -16,8 +16,8 @@ from .paging import Row
 DeviceStatus = Literal["unregistered", "active", "retired"]
 
 SELECT_DEVICE: LiteralString = """
-    SELECT d.id, d.dev_eui, d.name, d.status, d.device_type, s.code AS station, d.variables, d.origin,
-           d.simulated, l.seen_at, l.readings
+    SELECT d.id, d.dev_eui, d.name, d.status, d.device_type, s.code AS station, d.variables, d.firmware,
+           d.origin, d.simulated, l.seen_at, l.readings
     FROM device d LEFT JOIN station s ON s.id = d.station_id LEFT JOIN latest l ON l.device_id = d.id
 """
 
@@ -31,6 +31,7 @@ class DeviceView(BaseModel):
     device_type: str | None
     station: str | None
     variables: dict[str, Any]
+    firmware: str | None
     origin: dict[str, Any]
     simulated: bool
     seen_at: datetime | None

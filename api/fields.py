@@ -45,7 +45,8 @@ class Body(BaseModel):
         return data
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """The text itself; ValueError when it holds what the store has no place for."""
     if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
         raise ValueError("holds a character that cannot be stored (U+0000 or half of a surrogate pair)")
     return text
@@ -56,10 +57,10 @@ def _plain_json(node: Any, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         raise ValueError(f"is nested more than {_DEEPEST} levels deep")
     if isinstance(node, str):
-        _storable(node)
+        storable(node)
     elif isinstance(node, Mapping):
         for key, value in node.items():
-            _storable(key)
+            storable(key)
             _plain_json(value, depth + 1)
     elif isinstance(node, list):
         for value in node:
@@ -99,12 +100,10 @@ def _in_utc(value: datetime) -> datetime:
     return utc
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), AfterValidator(_storable)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), AfterValidator(storable)]
 """A name or a remark; may be empty."""
 Name = Annotated[Text, Field(min_length=1)]
-LongText = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=4000), AfterValidator(_storable)
-]
+LongText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000), AfterValidator(storable)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(lambda node: _plain_json(node))]
 """A definition of free form."""
 Words = Annotated[str, Query(max_length=200, description="Found anywhere in the name, in either case.")]

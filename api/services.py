@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from decoders.registry import Registry
 from ingest.intake import Intake
 from telemetry.clock import Clock
 from telemetry.secrets import SecretBox
@@ -15,21 +16,26 @@ from telemetry.store.pool import Pool
 
 from .credentials import Passwords
 from .database import CONNECTION_SECONDS, Connection
+from .scripts import Scripts
 from .settings import ApiSettings
 from .stream import Hub
 
 
 @dataclass(frozen=True)
 class Services:
-    """One application's parts; `codecs` gives the ids of the codecs a device type may name."""
+    """One application's parts; `codecs` gives those of this machine; others are in the store.
+
+    Asked for the first time, `codecs` may take a second: use a thread.
+    """
 
     settings: ApiSettings
     pool: Pool
     clock: Clock
     hub: Hub
     box: SecretBox
-    codecs: Callable[[], Collection[str]]
+    codecs: Callable[[], Registry]
     intake: Intake
+    scripts: Scripts
     passwords: Passwords = field(default_factory=Passwords)
 
 

@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
+from typing import TypeVar
 
 import psycopg
 import structlog
 
 from telemetry.model import RawMessage, Reject
-from telemetry.store.writer import Rows
 
 from .layout import Item
 from .metrics import ACK_DELAY, BACKLOG, BATCH, COMMIT, DROPPED, DUPLICATES, REJECTED, RETRIES, STORED
@@ -26,6 +26,7 @@ from .pipeline import parse
 from .transaction import BatchWriter, Committed, Prepared
 
 _log = structlog.get_logger()
+T = TypeVar("T")
 CROWDED = 20_000
 CROWDED_BYTES = 32 * 2**20
 MOST_WAITING = 100_000
@@ -239,9 +240,9 @@ class Batcher:
         _count(items, committed)
         return True
 
-    def _on_loop(self, work: Callable[[], Rows]) -> Rows:
+    def _on_loop(self, work: Callable[[], T]) -> T:
         """Computes on the loop's thread: two that compute take the interpreter from each other."""
-        done: Future[Rows] = Future()
+        done: Future[T] = Future()
 
         def run() -> None:
             try:

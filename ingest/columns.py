@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from decoders.datalog import Logged
 from decoders.normalise import Value
 from telemetry.store.lanes import READING_DTYPE, Readings
+from telemetry.store.writer import micros
 
 from .directory import Directory
 
 
 class Columns:
-    """Collects values frame by frame; `array` flags them and lays them out."""
+    """Collects values frame by frame; `array` lays them out, corrected and flagged."""
 
     def __init__(self, directory: Directory) -> None:
         self._ids = directory.metric_ids
+        self._correct = directory.corrections
         self._gross_range = directory.gross_range
         self._frames: list[tuple[int, int, int, int]] = []
         self._metrics: list[int] = []
         self._channels: list[int] = []
         self._values: list[float] = []
 
-    def add(self, time: int, uplink_id: int, device_id: int, values: Iterable[Value]) -> None:
-        """The values of one frame; `time` in µs since 1970."""
+    def add(
+        self,
+        time: int,
+        uplink_id: int,
+        device_id: int,
+        values: Iterable[Value],
+        logged: Sequence[Logged] = (),
+    ) -> None:
+        """The values of one frame, and those it tells of earlier times; `time` in µs since 1970."""
         ids, before = self._ids, len(self._values)
         for value in values:
             self._metrics.append(ids[value.metric])
             self._channels.append(value.channel)
             self._values.append(value.value)
         self._frames.append((time, uplink_id, device_id, len(self._values) - before))
+        for one in logged:
+            self._metrics.append(ids[one.metric])
+            self._channels.append(one.channel)
+            self._values.append(one.value)
+            self._frames.append((micros(one.time), uplink_id, device_id, 1))
 
     def array(self) -> Readings:
-        """All of them, of `READING_DTYPE`.
+        """All of them, of `READING_DTYPE`, or `CORRECTED_DTYPE` where a calibration holds.
 
         Raises:
             OverflowError: a channel that its column cannot hold.
@@ -44,5 +59,6 @@ class Columns:
         frames = np.array(self._frames, np.int64).reshape(-1, 4)
         for name, column in zip(("time", "uplink_id", "device_id"), frames.T, strict=False):
             readings[name] = np.repeat(column, frames[:, 3])
-        readings["quality"] = self._gross_range(readings["metric_id"], readings["value"])
-        return readings
+        corrected = self._correct(readings)
+        corrected["quality"] = self._gross_range(corrected["metric_id"], corrected["value"])
+        return corrected

@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import structlog
 
-from decoders.registry import Registry, load_codecs
 from telemetry.model import RawMessage
 from telemetry.settings import load
 
 from . import adapters
 from .batcher import Batcher
+from .codecs import Codecs, open_codecs
 from .metrics import RECEIVED
 from .settings import IngestSettings
 from .transaction import BatchWriter
@@ -34,6 +34,7 @@ class Intake:
         self._settings = settings
         self._connect = connect
         self._writer = writer
+        self._codecs: Codecs | None = None
         self._batcher: Batcher | None = None
         self._watching: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -66,6 +67,8 @@ class Intake:
             if self._batcher is not None:
                 drained = await self._batcher.close(seconds)
                 _log.info("intake_stopped", drained=drained)
+            if self._codecs is not None:
+                await asyncio.to_thread(self._codecs.javascript.close)
 
     async def _started(self) -> Batcher | None:
         async with self._starting:
@@ -80,9 +83,14 @@ class Intake:
 
     async def _start(self) -> Batcher:
         settings = self._settings
-        codecs = await asyncio.to_thread(_load)
+        if self._codecs is None:
+            self._codecs = await asyncio.to_thread(_load, settings)
         writer = BatchWriter(
-            self._connect, writer=self._writer, codecs=codecs, keep_messages=settings.keep_messages
+            self._connect,
+            writer=self._writer,
+            codecs=self._codecs.registry,
+            keep_messages=settings.keep_messages,
+            javascript=self._codecs.javascript,
         )
         return Batcher(writer, batch_size=settings.batch_size, max_message=settings.max_message)
 
@@ -93,9 +101,8 @@ class Intake:
         await batcher.close(0)
 
 
-def _load() -> Registry:
+def _load(settings: IngestSettings) -> Codecs:
     """Codecs and adapters, as `ingest` has them."""
-    codecs = load_codecs()
-    for problem in (*codecs.problems, *adapters.configure(load(adapters.AdapterSettings))):
+    for problem in adapters.configure(load(adapters.AdapterSettings)):
         _log.warning("plugin_unusable", problem=problem)
-    return codecs
+    return open_codecs(settings)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from telemetry.model import Event, RawMessage, Reject, Uplink
+from decoders.javascript.calls import Call
+from telemetry.model import Event, RawMessage, Reject, Uplink, message_key
 from telemetry.store import binary
 from telemetry.store.binary import UplinkRow
 from telemetry.store.lanes import Readings
@@ -16,11 +17,12 @@ from telemetry.store.writer import EventRow, RejectRow, Rows, micros
 
 from .columns import Columns
 from .directory import Directory
-from .pipeline import Decoded, Outcome, decode
+from .javascript import NONE, CallKey, Outcomes
+from .pipeline import Decoded, Parsed, decode, to_ask
 from .text import json_of, storable
 from .times import believed_ns_time
 
-Item = tuple[RawMessage, Outcome]
+Item = tuple[RawMessage, Parsed]
 Moment = tuple[datetime, int]
 """The time of a message, and the flag that tells whose it is."""
 
@@ -61,7 +63,7 @@ def unique(items: Sequence[Item]) -> Sequence[Item]:
     return list(first.values())
 
 
-def _identity(outcome: Outcome) -> tuple[str, object]:
+def _identity(outcome: Parsed) -> tuple[str, object]:
     if isinstance(outcome, Reject):
         return "reject", outcome.key
     ns_time = outcome.ns_time if isinstance(outcome, Uplink) else None
@@ -74,11 +76,15 @@ def lay_out(
     devices: Mapping[str, DeviceRow],
     ids: Sequence[int],
     times: Sequence[Moment],
+    outcomes: Outcomes = NONE,
     *,
     keep_messages: bool,
 ) -> Rows:
-    """The rows of the batch: `ids` of its uplinks, `times` of `batch.timed`, `devices` of all of these."""
-    rows, readings = _frames(batch.uplinks, directory, devices, ids, times)
+    """The rows of the batch: `ids` of its uplinks, `times` of `batch.timed`, `devices` of all of these.
+
+    `outcomes` answer its `calls`.
+    """
+    rows, readings, undecoded = _frames(batch.uplinks, directory, devices, ids, times, outcomes)
     kept = zip(rows, batch.uplinks, strict=True) if keep_messages else ()
     return Rows(
         rows,
@@ -90,7 +96,22 @@ def lay_out(
         ],
         [RejectRow(m.received_at, r, m.source, _text(m.topic), m.payload) for m, r in batch.rejects],
         [Kept(row.id, row.ingest_time, message.payload) for row, (message, _) in kept],
+        directory.logging(devices[uplink.dev_eui] for _, uplink in batch.uplinks),
+        undecoded,
     )
+
+
+def calls(
+    batch: Sorted, directory: Directory, devices: Mapping[str, DeviceRow], times: Sequence[Moment]
+) -> dict[CallKey, Call]:
+    """What JavaScript codecs have to answer before the batch can be laid out."""
+    if not directory.scripted:
+        return {}
+    asked = (
+        to_ask(uplink, devices[uplink.dev_eui], directory, micros(time))
+        for (_, uplink), (time, _) in zip(batch.uplinks, times, strict=False)
+    )
+    return dict(one for one in asked if one is not None)
 
 
 def _frames(
@@ -99,15 +120,31 @@ def _frames(
     devices: Mapping[str, DeviceRow],
     ids: Sequence[int],
     times: Sequence[Moment],
-) -> tuple[list[UplinkRow], Readings]:
-    columns, rows = Columns(directory), []
+    outcomes: Outcomes,
+) -> tuple[list[UplinkRow], Readings, list[tuple[int, RejectRow]]]:
+    columns, rows, undecoded = Columns(directory), [], []
     for (message, uplink), uplink_id, (time, flag) in zip(uplinks, ids, times, strict=False):
         device = devices[uplink.dev_eui]
-        decoded = decode(uplink, device, directory)
-        row = _uplink(message, uplink, device, uplink_id, micros(time), flag, decoded)
-        columns.add(row.time, uplink_id, device.id, decoded.values)
+        at = micros(time)
+        decoded = decode(uplink, device, directory, at, outcomes)
+        row = _uplink(message, uplink, device, uplink_id, at, flag, decoded)
+        columns.add(at, uplink_id, device.id, decoded.values, decoded.logged)
         rows.append(row)
-    return rows, columns.array()
+        if decoded.retry is not None:
+            undecoded.append((uplink_id, _retryable(message, uplink, decoded.retry, decoded.problem or "")))
+    return rows, columns.array(), undecoded
+
+
+def _retryable(message: RawMessage, uplink: Uplink, reason: str, problem: str) -> RejectRow:
+    """The frame is stored; what retrying its reject does is to decode it again."""
+    reject = Reject(
+        key=message_key(message),
+        reason=reason,
+        detail=problem,
+        dev_eui=uplink.dev_eui,
+        network=uplink.network,
+    )
+    return RejectRow(message.received_at, reject, message.source, _text(message.topic), message.payload)
 
 
 def _uplink(

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import psycopg
 import structlog
 
-from decoders.registry import load_codecs
 from telemetry.clock import Clock
 from telemetry.errors import UsageError
 from telemetry.settings import StoreSettings
 from telemetry.store.pool import connect
 
 from .batcher import Batcher
+from .codecs import open_codecs
 from .members import BEAT_SECONDS, Connect
 from .resumption import Submit, resume
 from .settings import IngestSettings
@@ -78,17 +78,20 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
         return connect(store.database_url, application="quantrac ingest --leave")
 
     row = await asyncio.to_thread(look_up, open_connection, settings, clock.now())
+    codecs, javascript = await asyncio.to_thread(open_codecs, settings)
     writer = BatchWriter(
         open_connection,
         writer=settings.mqtt_client_id,
-        codecs=load_codecs(),
+        codecs=codecs,
         keep_messages=settings.keep_messages,
+        javascript=javascript,
     )
     batcher = Batcher(writer, batch_size=settings.batch_size, max_message=settings.max_message)
     try:
         stored = await leave(settings, row, batcher.submit, clock, stop)
     finally:
         await batcher.close(_CLOSE_SECONDS)
+        await asyncio.to_thread(javascript.close)
     await asyncio.to_thread(mark_left, open_connection, settings.mqtt_client_id, clock.now())
     return stored
 

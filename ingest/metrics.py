@@ -30,3 +30,17 @@ BACKLOG = Gauge("quantrac_ingest_backlog_messages", "Messages received and not y
 CONNECTED = Gauge("quantrac_ingest_connected", "1 while subscribed at the broker")
 QOS0 = Counter("quantrac_ingest_qos0_total", "Messages published at QoS 0: no delivery promised", ["root"])
 RETRIED = Counter("quantrac_ingest_rejects_retried_total", "Rejects tried again", ["outcome"])
+CODEC_CALLS = Counter("quantrac_codec_calls_total", "Frames given to JavaScript codecs")
+CODEC_FAILURES = Counter(
+    "quantrac_codec_failures_total",
+    "Frames that a JavaScript codec did not decode; refused: it said so itself",
+    ["reason"],
+)
+CODEC_SECONDS = BulkHistogram(
+    "quantrac_codec_seconds",
+    "Time of a JavaScript codec for one frame",
+    (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
+)
+CODEC_WORKERS_LOST = Counter(
+    "quantrac_codec_workers_lost_total", "JavaScript worker processes that were replaced", ["reason"]
+)

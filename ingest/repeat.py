@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import psycopg
@@ -13,6 +14,7 @@ from telemetry.waiting import pause
 
 _log = structlog.get_logger()
 RETRY_SECONDS = 3.0
+_MOST_REST_SECONDS = 30.0
 
 
 async def repeat(
@@ -36,5 +38,28 @@ async def repeat(
             _log.debug("work_waits", work=name, error=" ".join(str(error).split()))
         except Exception:
             rest = max(seconds, RETRY_SECONDS)
+            _log.exception("work_failed", work=name)
+        await pause(rest, until=stop)
+
+
+async def step_by_step(
+    name: str, step: Callable[[], Awaitable[bool]], stop: asyncio.Event, *, share: float, idle: float
+) -> None:
+    """Run `step` again and again until `stop` is set, at most for this `share` of the time.
+
+    It says whether there may be more to do; else it is asked again after `idle` seconds. What goes wrong is
+    told and tried again.
+    """
+    while not stop.is_set():
+        started = time.perf_counter()
+        rest = idle
+        try:
+            if await step():
+                rest = min((time.perf_counter() - started) * (1 / share - 1), _MOST_REST_SECONDS)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            rest = max(idle, RETRY_SECONDS)
+            _log.debug("work_waits", work=name, error=" ".join(str(error).split()))
+        except Exception:
+            rest = max(idle, RETRY_SECONDS)
             _log.exception("work_failed", work=name)
         await pause(rest, until=stop)

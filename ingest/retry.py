@@ -1,11 +1,15 @@
-"""Rejects that are to be tried again: their bytes go through the same parse and writer as live ones."""
+"""Rejects that are to be tried again: their bytes go through the same parse and writer as live ones.
+
+A frame that is stored, but whose codec timed out, is decoded again where it lies.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -13,10 +17,13 @@ import structlog
 from decoders.registry import Registry
 from telemetry.clock import Clock
 from telemetry.model import Event, Key, RawMessage, Reject, Uplink, message_key
-from telemetry.store.writer import assigned_times, stored_under
+from telemetry.store.writer import assigned_times, registry_version, stored_under
 
+from .again import FRAME_COLUMNS, Frame, decode_again
+from .directory import read_directory
+from .javascript import Answers, JavaScript, Unasked
 from .metrics import RETRIED
-from .pipeline import parse
+from .pipeline import Decoded, parse
 from .text import storable
 from .times import own_time, settle
 from .transaction import BatchWriter
@@ -28,6 +35,13 @@ _CLAIM = """
     FOR UPDATE SKIP LOCKED
 """
 _READ = "SELECT id, topic, message, received_at, source FROM reject WHERE id = ANY(%s) ORDER BY id"
+# Without a codec's stamp there are no readings yet; whoever writes them locks the frame and sets the stamp.
+_UNDECODED = f"""
+    SELECT device_id, {FRAME_COLUMNS} FROM uplink
+    WHERE (time, dedup_key) IN (SELECT * FROM unnest(%s::timestamptz[], %s::uuid[])) AND decoded_by IS NULL
+    ORDER BY time, id
+    FOR UPDATE
+"""  # noqa: S608
 _STORED = "UPDATE reject SET state = 'retried', tries = tries + 1, tried_at = %s WHERE id = ANY(%s)"
 _AGAIN = """
     UPDATE reject SET state = 'open', tries = tries + 1, tried_at = %s,
@@ -40,6 +54,10 @@ class _Waiting(NamedTuple):
     id: int
     message: RawMessage
     outcome: Uplink | Event | Reject
+
+    @property
+    def key(self) -> Key:
+        return self.outcome.key if isinstance(self.outcome, Reject) else self.outcome.dedup_key
 
 
 class Retrier:
@@ -58,9 +76,16 @@ class Retrier:
         keep_messages: bool,
         max_message: int,
         clock: Clock,
+        javascript: JavaScript | None = None,
     ) -> None:
         self._connect = connect
-        self._writer = BatchWriter(connect, writer=writer, codecs=codecs, keep_messages=keep_messages)
+        self._lane = writer
+        self._codecs = codecs
+        self._javascript = javascript
+        self._answers = Answers(javascript)
+        self._writer = BatchWriter(
+            connect, writer=writer, codecs=codecs, keep_messages=keep_messages, javascript=javascript
+        )
         self._max_message = max_message
         self._clock = clock
         self._stopping = threading.Event()
@@ -92,19 +117,51 @@ class Retrier:
                 return 0
             waiting = [self._parsed(row) for row in cursor.execute(_READ, (_first(claimed),))]
             sound = [one for one in waiting if not isinstance(one.outcome, Reject)]
-            if sound:
-                self._writer.commit([(one.message, one.outcome) for one in sound])
-            stored = _stored(cursor, sound)
+            found = _stored(cursor, sound)
+            if new := [one for one in sound if one.key not in found]:
+                self._writer.commit([(one.message, one.outcome) for one in new])
+                found |= _stored(cursor, new)
+            failed = self._decode(found)
+            stored = [one.id for one in sound if one.key in found.keys() - failed.keys()]
             now = self._clock.now()
             if stored:
-                cursor.execute(_STORED, (now, list(stored)))
+                cursor.execute(_STORED, (now, stored))
             for one in waiting:
                 if one.id not in stored:
-                    _reject_again(cursor, one, now)
+                    _reject_again(cursor, one, failed.get(one.key), now)
         RETRIED.labels("stored").inc(len(stored))
         RETRIED.labels("rejected").inc(len(waiting) - len(stored))
         _log.info("rejects_tried_again", tried=len(waiting), stored=len(stored))
         return len(waiting)
+
+    def _decode(self, found: Mapping[Key, Collection[datetime]]) -> dict[Key, Decoded]:
+        """Decode those of these frames that nobody has decoded; what the codec still does not answer."""
+        try:
+            while found:
+                try:
+                    return self._attempt(found)
+                except Unasked as unasked:
+                    self._answers.fetch(unasked)
+        finally:
+            self._answers.forget()
+        return {}
+
+    def _attempt(self, found: Mapping[Key, Collection[datetime]]) -> dict[Key, Decoded]:
+        places = [(time, UUID(bytes=key)) for key, times in found.items() for time in times]
+        with self._connect() as connection, connection.cursor(binary=True) as cursor:
+            version = registry_version(cursor)
+            rows = cursor.execute(_UNDECODED, tuple(map(list, zip(*places, strict=True)))).fetchall()
+            if not rows:
+                return {}
+            directory = read_directory(cursor, self._codecs, version, self._javascript)
+            devices = {device.id: device for device in directory.devices.values()}
+            frames = [(Frame(*row[1:]), devices[row[0]]) for row in rows if row[0] in devices]
+            decoded = decode_again(cursor, self._lane, frames, directory, self._answers).decoded
+        return {
+            frame.dedup_key.bytes: decoded[frame.id]
+            for frame, _ in frames
+            if decoded[frame.id].retry is not None
+        }
 
     def _parsed(self, row: Sequence[Any]) -> _Waiting:
         id_, topic, payload, received_at, source = row
@@ -124,10 +181,9 @@ def _first(claimed: Sequence[tuple[int, int]]) -> list[int]:
     return ids
 
 
-def _stored(cursor: psycopg.Cursor[Any], sound: Sequence[_Waiting]) -> set[int]:
-    """The ids of those whose uplink or event is in the store, under any time it can have been given."""
-    keys = {one.id: one.outcome.dedup_key for one in sound if not isinstance(one.outcome, Reject)}
-    assigned = assigned_times(cursor, list(keys.values()))
+def _stored(cursor: psycopg.Cursor[Any], sound: Sequence[_Waiting]) -> dict[Key, list[datetime]]:
+    """Those whose uplink or event is in the store, and where: under any time it can have been given."""
+    assigned = assigned_times(cursor, [one.key for one in sound])
     asked: list[tuple[Key, datetime]] = []
     for one in sound:
         assert not isinstance(one.outcome, Reject)
@@ -135,20 +191,30 @@ def _stored(cursor: psycopg.Cursor[Any], sound: Sequence[_Waiting]) -> set[int]:
         times = (
             settle(one.outcome.time, ns_time, one.message.received_at)[0],
             own_time(one.outcome.time, ns_time)[0],
-            assigned.get(keys[one.id]),
+            assigned.get(one.key),
         )
-        asked += [(keys[one.id], time) for time in times if time is not None]
-    found = {key for key, _ in stored_under(cursor, asked)}
-    return {id_ for id_, key in keys.items() if key in found}
+        asked += [(one.key, time) for time in times if time is not None]
+    found: dict[Key, list[datetime]] = {}
+    for key, time in stored_under(cursor, asked):
+        found.setdefault(key, []).append(time)
+    return found
 
 
-def _reject_again(cursor: psycopg.Cursor[Any], one: _Waiting, now: datetime) -> None:
+def _reject_again(
+    cursor: psycopg.Cursor[Any], one: _Waiting, undecoded: Decoded | None, now: datetime
+) -> None:
     outcome = one.outcome
     if not isinstance(outcome, Reject):
+        reason, detail = (
+            "not_storable",
+            "the database cannot take what the message holds; ingest logged why it was refused",
+        )
+        if undecoded is not None:
+            reason, detail = undecoded.retry or "", undecoded.problem or ""
         outcome = Reject(
             key=message_key(one.message),
-            reason="not_storable",
-            detail="the database cannot take what the message holds; ingest logged why it was refused",
+            reason=reason,
+            detail=detail,
             dev_eui=outcome.dev_eui,
             network=outcome.network,
         )

@@ -9,7 +9,6 @@ import sys
 import psycopg
 import structlog
 
-from decoders.registry import load_codecs
 from telemetry.clock import Clock
 from telemetry.errors import QuantracError
 from telemetry.settings import StoreSettings, load
@@ -17,6 +16,7 @@ from telemetry.store.pool import connect
 
 from . import adapters
 from .batcher import Batcher
+from .codecs import open_codecs
 from .members import Member
 from .qos_watch import QosWatch
 from .settings import IngestSettings
@@ -41,9 +41,9 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
         SettingsError: the adapters' file or a storage to read from is named wrongly.
         QuantracError: the writer ended by itself; nothing would be stored any more, so the process must end.
     """
-    codecs = load_codecs()
-    for problem in (*codecs.problems, *adapters.configure(load(adapters.AdapterSettings))):
+    for problem in adapters.configure(load(adapters.AdapterSettings)):
         _log.warning("plugin_unusable", problem=problem)
+    codecs, javascript = await asyncio.to_thread(open_codecs, settings)
     gc.freeze()
     gc.set_threshold(*_GC)
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -57,6 +57,7 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
         codecs=codecs,
         keep_messages=settings.keep_messages,
         clock=clock,
+        javascript=javascript,
     )
     batcher = Batcher(writer, batch_size=settings.batch_size, max_message=settings.max_message)
     backfill = TtsBackfill(
@@ -66,7 +67,7 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
     member = Member(open_connection, settings, clock, qos, gap.set)
     source = MqttSource(settings, batcher.add, clock, member, qos)
     batcher.on_crowd = source.throttle
-    workers = Workers(settings, store, clock, codecs, open_connection)
+    workers = Workers(settings, store, clock, codecs, javascript, open_connection)
     workers.start()
     filling = asyncio.create_task(backfill.run(stop, gap), name="ingest-backfill")
     following = asyncio.create_task(source.run(stop), name="ingest-source")
@@ -89,5 +90,6 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
         ended.cancel()
         await member.close()
         await workers.ended(DRAIN_SECONDS)
+        await asyncio.to_thread(javascript.close)
         await asyncio.wait((ended,))
         _log.info("ingest_stopped", drained=drained)

@@ -63,6 +63,13 @@ class IngestSettings(Settings):
         description="Days a reject is kept, 0 for ever; one that was retried or dismissed goes after 7.",
     )
 
+    codecs_dir: str = Field(
+        default="", description="A folder of vendors' JavaScript codecs, ID.js or ID/codec.js; read at start."
+    )
+    codec_workers: int = Field(
+        default=1, ge=1, le=64, description="Processes that run JavaScript codecs, for each ingest process."
+    )
+
     @field_validator("mqtt_topics")
     @classmethod
     def _are_filters(cls, value: tuple[str, ...]) -> tuple[str, ...]:

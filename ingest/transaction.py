@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import psycopg
@@ -12,7 +12,8 @@ import structlog
 
 from decoders.registry import Registry
 from telemetry.clock import Clock
-from telemetry.model import Event, Key, Reject, UplinkFlag, message_key
+from telemetry.model import Event, Key, Reject, Uplink, UplinkFlag, message_key
+from telemetry.store.lanes import together
 from telemetry.store.registry import DeviceRow, add_unregistered
 from telemetry.store.writer import (
     Rows,
@@ -28,16 +29,23 @@ from telemetry.store.writer import (
 from . import moments
 from .directory import Directory, read_directory
 from .faults import blames_content
-from .layout import Item, lay_out, sort, unique
+from .javascript import NONE, Answers, JavaScript, Outcomes, Unasked
+from .layout import Item, calls, lay_out, sort, unique
 from .metrics import LAG, REJECTED
 from .text import clean, storable
 
 _log = structlog.get_logger()
 _BATCHES_AHEAD = 3  # that ids are held for
-Compute = Callable[[Callable[[], Rows]], Rows]
+T = TypeVar("T")
 
 
-def _here(work: Callable[[], Rows]) -> Rows:
+class Compute(Protocol):
+    """Runs what takes the processor and waits for nothing, where that is best run."""
+
+    def __call__(self, work: Callable[[], T], /) -> T: ...
+
+
+def _here(work: Callable[[], T]) -> T:
     return work()
 
 
@@ -49,11 +57,15 @@ class Committed(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Rows laid out ahead: right while the registry has this version and no time is assigned to a key."""
+    """Rows laid out ahead: right while the registry has this version and no time is assigned to a key.
+
+    The rows of `pending` are not among them: their codecs are JavaScript and have yet to be asked.
+    """
 
     version: int
     keys: Sequence[Key]
     rows: Rows
+    pending: Sequence[Item] = ()
 
     @staticmethod
     def join(parts: Sequence[Prepared]) -> Prepared | None:
@@ -70,11 +82,14 @@ class Prepared(NamedTuple):
             Rows(
                 [row for part in rows for row in part.uplinks],
                 [document for part in rows for document in part.uplinks_copy],
-                np.concatenate([part.readings for part in rows]),
+                together([part.readings for part in rows]),
                 [event for part in rows for event in part.events],
                 [reject for part in rows for reject in part.rejects],
                 [kept for part in rows for kept in part.messages],
+                {device for part in rows for device in part.logging},
+                [undecoded for part in rows for undecoded in part.undecoded],
             ),
+            [item for part in parts for item in part.pending],
         )
 
 
@@ -89,13 +104,17 @@ class BatchWriter:
         codecs: Registry,
         keep_messages: bool,
         clock: Clock | None = None,
+        javascript: JavaScript | None = None,
     ) -> None:
-        """With a clock it measures the lag of what it stores: not for messages that are old on purpose."""
+        """With a clock it measures the lag of what it stores: not for messages that are old on purpose.
+        Without `javascript`, frames that need it are stored without readings."""
         self._connect = connect
         self._writer = writer
         self._codecs = codecs
         self._keep_messages = keep_messages
         self._clock = clock
+        self._javascript = javascript
+        self._answers = Answers(javascript)
         self._directory = Directory()
         self._ids = UplinkIds()
         self._compute: Compute = _here
@@ -106,21 +125,14 @@ class BatchWriter:
 
         May be called while `commit` runs in another thread.
         """
-        directory, batch = self._directory, sort(unique(items))
-        times = moments.told(batch.timed)
-        if times is None or any(
-            outcome.dev_eui is not None and outcome.dev_eui not in directory.devices
-            for _, outcome in batch.timed
-        ):
-            return None
-        ids = self._ids.at_hand(len(batch.uplinks))
-        if ids is None:
-            return None
-        try:
-            rows = lay_out(batch, directory, directory.devices, ids, times, keep_messages=self._keep_messages)
-        except Exception:  # a row that cannot be laid out: `commit` stumbles over it too, and finds it
-            return None
-        return Prepared(directory.version, [outcome.dedup_key for _, outcome in batch.timed], rows)
+        directory, items = self._directory, unique(items)
+        pending: list[Item] = []
+        if directory.scripted:
+            pending = [item for item in items if _is_scripted(item, directory)]
+            if pending:
+                items = [item for item in items if not _is_scripted(item, directory)]
+        prepared = self._laid_out(items, directory, NONE)
+        return prepared and prepared._replace(pending=pending)
 
     def commit(
         self, items: Sequence[Item], prepared: Prepared | None = None, compute: Compute = _here
@@ -134,13 +146,49 @@ class BatchWriter:
             psycopg.Error: the database is away, busy or not migrated; the same batch may be tried again.
         """
         self._compute = compute
-        written = self._commit_unique(unique(items), prepared)
+        try:
+            if prepared is not None and prepared.pending:
+                prepared = self._completed(prepared)
+            written = self._commit_unique(unique(items), prepared)
+        finally:
+            self._answers.forget()
         return Committed(written, len(items) - sum((written.uplinks, written.events, written.rejects)))
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _laid_out(self, items: Sequence[Item], directory: Directory, outcomes: Outcomes) -> Prepared | None:
+        batch = sort(items)
+        times = moments.told(batch.timed)
+        if times is None or any(
+            outcome.dev_eui is not None and outcome.dev_eui not in directory.devices
+            for _, outcome in batch.timed
+        ):
+            return None
+        ids = self._ids.at_hand(len(batch.uplinks))
+        if ids is None:
+            return None
+        try:
+            rows = lay_out(
+                batch, directory, directory.devices, ids, times, outcomes, keep_messages=self._keep_messages
+            )
+        except Exception:  # a row that cannot be laid out: `commit` stumbles over it too, and finds it
+            return None
+        return Prepared(directory.version, [outcome.dedup_key for _, outcome in batch.timed], rows)
+
+    def _completed(self, prepared: Prepared) -> Prepared | None:
+        """With the rows of what is pending; None when the database has to be asked first."""
+        directory, batch = self._directory, sort(prepared.pending)
+        times = moments.told(batch.timed)
+        if times is None or prepared.version != directory.version:
+            return None
+        asked = calls(batch, directory, directory.devices, times)
+        self._answers.fetch(Unasked(directory.version, asked))
+        outcomes = self._answers.to(directory.version, asked)
+        rest = self._compute(lambda: self._laid_out(prepared.pending, directory, outcomes))
+        return rest and Prepared.join([prepared._replace(pending=()), rest])
 
     def _commit_unique(self, items: Sequence[Item], prepared: Prepared | None = None) -> Written:
         try:
@@ -175,12 +223,19 @@ class BatchWriter:
         return self._transact([(message, reject)], None, careful=True)
 
     def _transact(self, items: Sequence[Item], prepared: Prepared | None, *, careful: bool) -> Written:
+        while True:
+            try:
+                return self._attempt(items, prepared, careful=careful)
+            except Unasked as unasked:
+                self._answers.fetch(unasked)
+
+    def _attempt(self, items: Sequence[Item], prepared: Prepared | None, *, careful: bool) -> Written:
         connection = self._open()
         try:
             with connection.transaction(), connection.cursor(binary=True) as cursor:
                 version = registry_version(cursor)
                 if version != self._directory.version:
-                    self._directory = read_directory(cursor, self._codecs, version)
+                    self._directory = read_directory(cursor, self._codecs, version, self._javascript)
                 newcomers: dict[str, DeviceRow] = {}
                 if prepared and prepared.version == version and not assigned_times(cursor, prepared.keys):
                     rows = prepared.rows
@@ -196,6 +251,8 @@ class BatchWriter:
                 self.close()
             raise
         self._directory.add(newcomers.values())
+        for _, row in rows.undecoded:
+            REJECTED.labels(row.reject.reason).inc()
         if self._clock is not None and written.uplinks == len(rows.uplinks) > 0:
             now = micros(self._clock.now())
             LAG.observe_many((now - np.array([row.time for row in rows.uplinks])) / 1e6)
@@ -229,13 +286,19 @@ class BatchWriter:
     def _rows(
         self, cursor: psycopg.Cursor[Any], items: Sequence[Item], newcomers: dict[str, DeviceRow]
     ) -> Rows:
-        batch = sort(items)
+        directory, batch = self._directory, sort(items)
         times = moments.decided(cursor, batch.timed)
-        ids = self._ids.take(cursor, len(batch.uplinks))
-        directory = self._directory
         devices: Mapping[str, DeviceRow] = directory.devices
         if newcomers:
             devices = ChainMap(newcomers, directory.devices)
+        outcomes = self._answers.to(directory.version, calls(batch, directory, devices, times))
+        ids = self._ids.take(cursor, len(batch.uplinks))
         return self._compute(
-            lambda: lay_out(batch, directory, devices, ids, times, keep_messages=self._keep_messages)
+            lambda: lay_out(
+                batch, directory, devices, ids, times, outcomes, keep_messages=self._keep_messages
+            )
         )
+
+
+def _is_scripted(item: Item, directory: Directory) -> bool:
+    return isinstance(item[1], Uplink) and item[1].dev_eui in directory.scripted

@@ -18,11 +18,15 @@ from telemetry.clock import Clock
 from telemetry.settings import StoreSettings
 from telemetry.store.pool import Pool, async_pool
 
+from . import increments, recalibrate
 from .expiry import RejectExpiry
+from .increments import IncrementJob
+from .javascript import JavaScript
 from .latest import keep_latest
 from .link_job import LinkJob
+from .recalibrate import Recalibrator
 from .redecode import Redecoder
-from .repeat import repeat
+from .repeat import repeat, step_by_step
 from .retry import Retrier
 from .settings import IngestSettings
 
@@ -34,7 +38,8 @@ _REJECTS = "SELECT FROM reject WHERE state = 'waiting' LIMIT 1"
 
 
 class Workers:
-    """Frames to decode again, rejects to retry or forget, the link's history, the newest readings."""
+    """Frames to decode again, rejects to retry or forget, the link's history, the newest readings, what a
+    changed calibration touches, and increments."""
 
     def __init__(
         self,
@@ -42,12 +47,14 @@ class Workers:
         store: StoreSettings,
         clock: Clock,
         codecs: Registry,
+        javascript: JavaScript,
         connect: Callable[[], psycopg.Connection[Any]],
     ) -> None:
         name = settings.mqtt_client_id
+        self._name = name
         self._store = store
         self._clock = clock
-        self._redecoder = Redecoder(connect, writer=f"{name}/again", codecs=codecs)
+        self._redecoder = Redecoder(connect, writer=f"{name}/again", codecs=codecs, javascript=javascript)
         self._retrier = Retrier(
             connect,
             writer=f"{name}/retry",
@@ -55,6 +62,7 @@ class Workers:
             keep_messages=settings.keep_messages,
             max_message=settings.max_message,
             clock=clock,
+            javascript=javascript,
         )
         self._expiry = RejectExpiry(connect, clock, settings.reject_days)
         self._loop = asyncio.new_event_loop()
@@ -96,6 +104,20 @@ class Workers:
             "expiry": repeat("expiry", self._expiry.run_once, _HOURLY, stop),
             "latest": keep_latest(pool, self._drained),
             "link": LinkJob(pool, self._clock).run(stop),
+            "calibrate": step_by_step(
+                "calibrate",
+                Recalibrator(pool, writer=f"{self._name}/calibrate").step,
+                stop,
+                share=recalibrate.SHARE,
+                idle=recalibrate.IDLE_SECONDS,
+            ),
+            "increments": step_by_step(
+                "increments",
+                IncrementJob(pool, writer="increments").step,
+                stop,
+                share=increments.SHARE,
+                idle=increments.IDLE_SECONDS,
+            ),
         }
         tasks = [asyncio.create_task(task, name=f"ingest-{name}") for name, task in work.items()]
         for task in asyncio.as_completed(tasks):

@@ -21,7 +21,7 @@ from .tables import Place, Row, read_csv, read_geojson
 
 _STATION_TEXTS = ("name_en", "kind", "river", "basin", "admin_unit", "source", "certainty")
 _STATION_COLUMNS = ("code", "name", *_STATION_TEXTS, "latitude", "longitude", "thresholds", "simulated")
-_DEVICE_COLUMNS = ("dev_eui", "name", "device_type", "station", "variables", "simulated")
+_DEVICE_COLUMNS = ("dev_eui", "name", "device_type", "station", "variables", "firmware", "simulated")
 _LARGEST = sys.float_info.max
 _CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -32,7 +32,7 @@ EXPORTS = {
         FROM station ORDER BY code""",
     "devices": """
         SELECT d.dev_eui, d.name, d.device_type, s.code AS station,
-               d.variables::text AS variables, d.simulated
+               d.variables::text AS variables, d.firmware, d.simulated
         FROM device d LEFT JOIN station s ON s.id = d.station_id
         WHERE d.status = 'active' ORDER BY d.dev_eui""",
     "alerts": """
@@ -58,7 +58,7 @@ def read_stations(file: Path) -> list[Row]:
 
 
 def read_devices(file: Path) -> list[Row]:
-    """Devices of a CSV with dev_eui, device_type and, if wanted, name, station, variables (JSON), simulated.
+    """Devices of a CSV: dev_eui, device_type; if wanted name, station, variables (JSON), firmware, simulated.
 
     Raises:
         UsageError: one line for each fault, beginning with file and row.
@@ -175,6 +175,7 @@ def _device(row: Row) -> Row:
         "device_type": row.get("device_type"),
         "station": row.get("station"),
         "variables": variables,
+        "firmware": str(row.get("firmware") or "").strip() or None,
         "simulated": _bool(row, faults),
     }
     if faults:

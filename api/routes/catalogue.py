@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from telemetry.catalogue import CATALOGUE
+from telemetry.catalogue import CATALOGUE, Change
 
 from ..alerts import BothNames
 from ..auth import require
@@ -19,8 +19,19 @@ router = APIRouter(prefix=f"{BASE}/metrics-catalogue", tags=["catalogue"])
 _KEYSET = Keyset("metrics", key=text)
 
 
+class ChangeView(BaseModel):
+    """The most a quantity can do: change `by` so many units `within` so many seconds."""
+
+    by: float
+    within: int
+
+
 class MetricView(BaseModel):
-    """A quantity with its one unit (UCUM); `range` is what a working sensor can plausibly report."""
+    """A quantity with its one unit (UCUM); `range` is what a working sensor can plausibly report.
+
+    `increment` of a counter is the metric of its growth between two readings; `cf` is the CF standard name
+    and `definition_url` where the quantity is defined, each where one exists.
+    """
 
     key: str
     name: BothNames
@@ -28,7 +39,10 @@ class MetricView(BaseModel):
     range: tuple[float, float]
     precision: int
     kind: Literal["instant", "mean", "counter"]
+    increment: str | None
+    max_change: ChangeView | None
     cf: str | None
+    definition_url: str | None
 
 
 @router.get("", dependencies=[Depends(require("viewer"))])
@@ -48,7 +62,14 @@ async def list_metrics(page: Paging) -> Page[MetricView]:
                 range=metric.range,
                 precision=metric.precision,
                 kind=metric.kind,
+                increment=metric.increment,
+                max_change=_change(metric.max_change),
                 cf=metric.cf,
+                definition_url=metric.definition_url,
             )
         )
     return Page(items=items, next=following)
+
+
+def _change(change: Change | None) -> ChangeView | None:
+    return ChangeView(by=change.by, within=change.within) if change else None

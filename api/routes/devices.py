@@ -39,12 +39,13 @@ _JOBS = Keyset("decode-jobs", id=whole)
 _LIST = SQL(SELECT_DEVICE + " WHERE {where} ORDER BY d.dev_eui LIMIT %(fetch)s")
 _LIST_JOBS = SQL("SELECT * FROM decode_job WHERE {where} ORDER BY id DESC LIMIT %(fetch)s")
 _PUT = """
-    INSERT INTO device (dev_eui, name, status, device_type, station_id, variables, simulated)
+    INSERT INTO device (dev_eui, name, status, device_type, station_id, variables, firmware, simulated)
     VALUES (%(dev_eui)s, %(name)s, %(status)s, %(device_type)s, %(station_id)s, %(variables)s,
-            coalesce(%(simulated)s::boolean, false))
+            nullif(%(firmware)s::text, ''), coalesce(%(simulated)s::boolean, false))
     ON CONFLICT (dev_eui) DO UPDATE SET
         name = excluded.name, status = excluded.status, device_type = excluded.device_type,
         station_id = excluded.station_id, variables = excluded.variables,
+        firmware = CASE WHEN %(firmware)s::text IS NULL THEN device.firmware ELSE excluded.firmware END,
         simulated = coalesce(%(simulated)s::boolean, device.simulated), updated_at = now()
     RETURNING id
 """
@@ -55,7 +56,8 @@ VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]
 class DeviceBody(Body):
     """What we know of a device; `variables` are the numbers its device type's map asks for.
 
-    `simulated` left out stays as it is, as the first message said.
+    `firmware` chooses among the codecs of its device type; an empty text says that it is not known.
+    `simulated` and `firmware` left out stay as they are.
     """
 
     read_only = frozenset({"dev_eui", "origin", "seen_at", "latest"})
@@ -64,6 +66,7 @@ class DeviceBody(Body):
     device_type: SlugId | None = None
     station: StationCode | None = None
     variables: dict[VariableName, FiniteFloat] = Field(default_factory=dict)
+    firmware: Text | None = None
     status: DeviceStatus = "active"
     simulated: bool | None = None
 
@@ -81,6 +84,7 @@ class Adoption(Body):
     name: Text | None = None
     station: StationCode | None = None
     variables: dict[VariableName, FiniteFloat] | None = None
+    firmware: Text | None = None
     simulated: bool | None = None
 
 
@@ -161,6 +165,7 @@ async def adopt_device(eui: DevEui, body: Adoption, principal: Engineer, db: Db)
                 device_type=body.device_type,
                 station=known.station if body.station is None else body.station,
                 variables=known.variables if body.variables is None else body.variables,
+                firmware=body.firmware,
                 simulated=body.simulated,
             ),
         )

@@ -41,7 +41,7 @@ _LIST = SQL("""
     FROM unnest(%(devices)s::int[], %(euis)s::text[], %(stations)s::text[]) AS d (id, dev_eui, station)
     CROSS JOIN unnest(%(metrics)s::int[]) AS m (id)
     CROSS JOIN LATERAL (
-        SELECT time, value, uplink_id, device_id, metric_id, channel, quality
+        SELECT time, value, raw, uplink_id, device_id, metric_id, channel, quality
         FROM reading
         WHERE device_id = d.id AND metric_id = m.id AND {where}
         ORDER BY {order} LIMIT %(fetch)s
@@ -78,7 +78,10 @@ _LIST_LATEST = SQL("""
 
 
 class ReadingView(BaseModel):
-    """One value of one series, in its metric's `unit` (UCUM); `quality` after QARTOD, `uplink` its frame."""
+    """One value of one series, in its metric's `unit` (UCUM); `quality` after QARTOD, `uplink` its frame.
+
+    `raw` is what the device reported, where a calibration corrected it.
+    """
 
     time: datetime
     dev_eui: str
@@ -86,6 +89,7 @@ class ReadingView(BaseModel):
     metric: str
     channel: int
     value: float
+    raw: float | None
     quality: int
     unit: str
     uplink: str

@@ -38,7 +38,7 @@ _ONE = """
 """
 # By series and time, which are indexed: a reading lies at its frame's time, one of a data log before it.
 _READINGS = """
-    SELECT m.key AS metric, m.unit, r.channel, r.time, r.value, r.quality
+    SELECT m.key AS metric, m.unit, r.channel, r.time, r.value, r.raw, r.quality
     FROM metric m CROSS JOIN LATERAL (
         SELECT * FROM reading
         WHERE device_id = %(device_id)s AND metric_id = m.id AND uplink_id = %(id)s
@@ -82,6 +82,7 @@ class UplinkReading(BaseModel):
     channel: int
     time: datetime
     value: float
+    raw: float | None
     quality: int
     unit: str
 

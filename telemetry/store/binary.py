@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .lanes import READING_DTYPE, Readings
+from .lanes import CORRECTED_DTYPE, READING_DTYPE, Readings
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -53,6 +53,7 @@ class UplinkRow(NamedTuple):
 
 UPLINK_COLUMNS = ", ".join(UplinkRow._fields)
 READING_COLUMNS = ", ".join(READING_DTYPE.names or ())
+CORRECTED_COLUMNS = ", ".join(CORRECTED_DTYPE.names or ())
 
 _FIELDS = struct.pack("!h", len(UplinkRow._fields))
 _NUMBERS = struct.Struct("!2s iq iq iq iq i16s ii ih iq ih ih ii if if".replace(" ", ""))
@@ -119,32 +120,29 @@ def _numbers_and_nulls(row: UplinkRow) -> bytes:
     )
 
 
-_READING = np.dtype(
-    [("fields", ">i2")]
-    + [
+def _copy_layout(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
+    parts = [
         part
-        for name, code in (
-            ("time", ">i8"),
-            ("value", ">f8"),
-            ("uplink_id", ">i8"),
-            ("device_id", ">i4"),
-            ("metric_id", ">i2"),
-            ("channel", ">i2"),
-            ("quality", ">i2"),
-        )
-        for part in ((f"{name} size", ">i4"), (name, code))
+        for name in dtype.names or ()
+        for part in ((f"{name} size", ">i4"), (name, dtype[name].newbyteorder(">")))
     ]
-)
+    return np.dtype([("fields", ">i2"), *parts])
+
+
+_LAYOUTS = {dtype: _copy_layout(dtype) for dtype in (READING_DTYPE, CORRECTED_DTYPE)}
 
 
 def readings(array: Readings) -> bytes:
-    """The readings, of `lanes.READING_DTYPE`, to stand between `HEADER` and `TRAILER`."""
-    rows = np.empty(len(array), _READING)
-    names = READING_DTYPE.names
+    """The rows, of `READING_COLUMNS`, or of `CORRECTED_COLUMNS` for readings with `raw`.
+
+    They are to stand between `HEADER` and `TRAILER`.
+    """
+    rows = np.empty(len(array), _LAYOUTS[array.dtype])
+    names = array.dtype.names
     assert names is not None
     rows["fields"] = len(names)
     for name in names:
-        rows[f"{name} size"] = READING_DTYPE[name].itemsize
+        rows[f"{name} size"] = array.dtype[name].itemsize
         rows[name] = array[name]
     rows["time"] -= _2000
     return rows.tobytes()

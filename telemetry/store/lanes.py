@@ -27,8 +27,10 @@ READING_DTYPE = np.dtype(
         ("quality", "<i2"),
     ]
 )
+CORRECTED_DTYPE = np.dtype([*READING_DTYPE.descr, ("raw", "<f8")])
+"""With the value before its calibration; NaN where none holds."""
 Readings = npt.NDArray[np.void]
-"""A structured array of `READING_DTYPE`, shape (n,)."""
+"""A structured array of `READING_DTYPE`, shape (n,); on their way to the table also of `CORRECTED_DTYPE`."""
 
 TOUCHED_DTYPE = np.dtype([("device_id", "<i4"), ("hour", "<i4"), ("newest", "<i8")])
 """A device and an hour since 1970-01-01 UTC that a commit brought frames or events of; `newest` is the time
@@ -46,7 +48,10 @@ Touched = npt.NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One commit of one writer; `committed_at` is when its transaction wrote it."""
+    """One commit of one writer; `committed_at` is when its transaction wrote it.
+
+    Where `rewritten`, its readings replace ones told before; one that is gone has the quality flag 9.
+    """
 
     lane: int
     seq: int
@@ -54,6 +59,7 @@ class Batch:
     uplinks: int
     readings: Readings
     touched: Touched
+    rewritten: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,32 @@ def unpack(data: bytes) -> Readings:
     return np.frombuffer(data, dtype=READING_DTYPE)
 
 
+def with_raw(readings: Readings) -> Readings:
+    """A copy of `CORRECTED_DTYPE`."""
+    wide = np.empty(len(readings), CORRECTED_DTYPE)
+    wide["raw"] = np.nan
+    for name in readings.dtype.names or ():
+        wide[name] = readings[name]
+    return wide
+
+
+def together(parts: Sequence[Readings]) -> Readings:
+    """All of them in one: of `CORRECTED_DTYPE` when one of the parts is."""
+    if len({part.dtype for part in parts}) > 1:
+        parts = [with_raw(part) for part in parts]
+    return np.concatenate(parts)
+
+
+def uncorrected(readings: Readings) -> Readings:
+    """Without `raw`: of `READING_DTYPE`."""
+    if readings.dtype == READING_DTYPE:
+        return readings
+    narrow = np.empty(len(readings), READING_DTYPE)
+    for name in READING_DTYPE.names or ():
+        narrow[name] = readings[name]
+    return narrow
+
+
 _COMMIT_BATCH = """
     WITH mine AS (
         INSERT INTO lane (writer, seq, uplinks, readings) VALUES (%(writer)s, 1, %(uplinks)s, %(readings)s)
@@ -78,8 +110,8 @@ _COMMIT_BATCH = """
             readings = lane.readings + excluded.readings
         RETURNING id, seq
     )
-    INSERT INTO lane_batch (lane, seq, committed_at, uplinks, readings, touched)
-    SELECT id, seq, clock_timestamp(), %(uplinks)s, %(packed)s, %(touched)s FROM mine
+    INSERT INTO lane_batch (lane, seq, committed_at, uplinks, readings, touched, rewritten)
+    SELECT id, seq, clock_timestamp(), %(uplinks)s, %(packed)s, %(touched)s, %(rewritten)s FROM mine
 """
 
 
@@ -89,18 +121,34 @@ def commit_batch(
     readings: Readings,
     frames: Moments = (),
     events: Moments = (),
+    *,
+    replaced: int = 0,
 ) -> None:
-    """Put one batch on the writer's lane, inside the caller's transaction and as its last statement."""
-    cursor.execute(
-        _COMMIT_BATCH,
-        {
-            "writer": writer,
-            "uplinks": len(frames),
-            "readings": len(readings),
-            "packed": readings.tobytes(),
-            "touched": _touched(frames, events).tobytes(),
-        },
-    )
+    """Put one batch on the writer's lane, inside the caller's transaction and as its last statement.
+
+    So many stored readings were `replaced` by some of them.
+    """
+    cursor.execute(_COMMIT_BATCH, _batch(writer, readings, frames, events, replaced))
+
+
+async def commit_derived(
+    connection: psycopg.AsyncConnection[Any], writer: str, readings: Readings, *, replaced: int
+) -> None:
+    """`commit_batch` of readings that a job worked out."""
+    await connection.execute(_COMMIT_BATCH, _batch(writer, readings, (), (), replaced))
+
+
+def _batch(
+    writer: str, readings: Readings, frames: Moments, events: Moments, replaced: int
+) -> dict[str, Any]:
+    return {
+        "writer": writer,
+        "uplinks": len(frames),
+        "readings": len(readings) - replaced,
+        "packed": uncorrected(readings).tobytes(),
+        "touched": _touched(frames, events).tobytes(),
+        "rewritten": replaced > 0,
+    }
 
 
 def _touched(frames: Moments, events: Moments) -> Touched:
@@ -123,11 +171,11 @@ def last_of_each(
 
 
 _PENDING = """
-    SELECT lane.id AS lane, b.seq, b.committed_at, b.uplinks, b.readings, b.touched
+    SELECT lane.id AS lane, b.seq, b.committed_at, b.uplinks, b.readings, b.touched, b.rewritten
     FROM lane
     LEFT JOIN follower_cursor c ON c.follower = %(follower)s AND c.lane = lane.id
     CROSS JOIN LATERAL (
-        SELECT seq, committed_at, uplinks, readings, touched FROM lane_batch
+        SELECT seq, committed_at, uplinks, readings, touched, rewritten FROM lane_batch
         WHERE lane_batch.lane = lane.id AND seq > coalesce(c.seq, 0)
         ORDER BY seq LIMIT %(limit)s
     ) b
@@ -179,6 +227,7 @@ async def pending(connection: psycopg.AsyncConnection[Any], follower: str, limit
             row["uplinks"],
             unpack(row["readings"]),
             np.frombuffer(row["touched"], TOUCHED_DTYPE),
+            row["rewritten"],
         )
         for row in await cursor.fetchall()
     ]

@@ -7,6 +7,7 @@ is written once a pass instead of once a batch, and writers do not wait for each
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,22 +47,60 @@ _MERGE = """
     SELECT device_id, coalesce(seen_at, newest), newest, readings FROM incoming
     WHERE device_id NOT IN (SELECT device_id FROM updated) AND coalesce(seen_at, newest) IS NOT NULL
 """
+_LOOK_UP = """
+    WITH found AS (
+        SELECT s.device_id, s.metric_id || ':' || s.channel AS key, r.*
+        FROM unnest(%s::int4[], %s::int2[], %s::int2[]) AS s (device_id, metric_id, channel)
+        LEFT JOIN LATERAL (
+            SELECT time, value, quality FROM reading
+            WHERE device_id = s.device_id AND metric_id = s.metric_id AND channel = s.channel
+            ORDER BY time DESC, value DESC LIMIT 1) r ON true
+    ), fresh AS (
+        SELECT device_id, array_agg(key) AS keys,
+               coalesce(
+                   jsonb_object_agg(
+                       key, jsonb_build_array((extract(epoch FROM time) * 1000000)::int8, value, quality)
+                   ) FILTER (WHERE time IS NOT NULL), '{}') AS readings
+        FROM found GROUP BY device_id
+    )
+    UPDATE latest l SET
+        readings = (l.readings - f.keys) || f.readings,
+        newest = (SELECT timestamptz 'epoch' + max((value ->> 0)::int8) * interval '1 microsecond'
+                  FROM jsonb_each((l.readings - f.keys) || f.readings))
+    FROM fresh f WHERE l.device_id = f.device_id
+"""
 
 
 async def step(connection: psycopg.AsyncConnection[Any]) -> int:
     """Merge what was committed since the last step, in one transaction; returns how many batches that was.
 
     Zero when there is nothing, or when another process follows. The newest event time wins per series; of two
-    at the same time the greater value, so that the outcome does not depend on the order of arrival.
+    at the same time the greater value, so that the outcome does not depend on the order of arrival. Where
+    readings were rewritten, the table decides.
     """
     async with connection.transaction():
         if not await lanes.lock_follower(connection, FOLLOWER):
             return 0
-        batches = await lanes.pending(connection, FOLLOWER, BATCHES)
+        batches = _in_order(await lanes.pending(connection, FOLLOWER, BATCHES))
         if batches:
             await _merge(connection, batches)
+            await _look_up(connection, [batch.readings for batch in batches if batch.rewritten])
             await lanes.advance(connection, FOLLOWER, batches)
     return len(batches)
+
+
+def _in_order(batches: list[Batch]) -> list[Batch]:
+    """Without those that came after a batch still waiting on another lane: what was replaced comes first."""
+    if not any(batch.rewritten for batch in batches):
+        return batches
+    lengths = Counter(batch.lane for batch in batches)
+    newest = {batch.lane: batch.committed_at for batch in batches}
+    until = min((newest[lane] for lane, length in lengths.items() if length == BATCHES), default=None)
+    if until is None:
+        return batches
+    held = {batch.lane for batch in batches if batch.committed_at > until}
+    first = {lane: min(b.seq for b in batches if b.lane == lane and b.committed_at > until) for lane in held}
+    return [batch for batch in batches if batch.seq < first.get(batch.lane, batch.seq + 1)]
 
 
 async def _merge(connection: psycopg.AsyncConnection[Any], batches: list[Batch]) -> None:
@@ -78,6 +117,16 @@ async def _merge(connection: psycopg.AsyncConnection[Any], batches: list[Batch])
         await _merge_some(connection, _of(some, frames), _of(some, readings))
         if first + DEVICES < len(devices):
             await asyncio.sleep(BREATH_SECONDS)
+
+
+async def _look_up(connection: psycopg.AsyncConnection[Any], rewritten: list[Readings]) -> None:
+    """The newest readings of these series as the table has them."""
+    if not rewritten:
+        return
+    series = np.unique(np.concatenate(rewritten)[list(_SERIES)])
+    for first in range(0, len(series), DEVICES):
+        some = series[first : first + DEVICES]
+        await connection.execute(_LOOK_UP, [_array(some[name].tolist()) for name in _SERIES])
 
 
 def _newest(readings: Readings) -> Readings:

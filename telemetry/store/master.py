@@ -13,16 +13,19 @@ from ..errors import UsageError
 
 # Unchanged rows are left alone, since a change makes every writer read the registry again.
 _DEVICE_TYPE = """
-    INSERT INTO device_type (id, vendor, model, codec, expected_interval, mapping, builtin)
-    VALUES (%(id)s, %(vendor)s, %(model)s, %(codec)s, %(expected_interval)s, %(map)s, %(builtin)s)
+    INSERT INTO device_type (id, vendor, model, codec, codec_version, codecs, expected_interval, mapping,
+                             builtin)
+    VALUES (%(id)s, %(vendor)s, %(model)s, %(codec)s, %(codec_version)s, %(codecs)s, %(expected_interval)s,
+            %(map)s, %(builtin)s)
     ON CONFLICT (id) DO UPDATE SET
         vendor = excluded.vendor, model = excluded.model, codec = excluded.codec,
+        codec_version = excluded.codec_version, codecs = excluded.codecs,
         expected_interval = excluded.expected_interval, mapping = excluded.mapping, updated_at = now()
     WHERE (device_type.builtin OR NOT excluded.builtin)
-      AND (device_type.vendor, device_type.model, device_type.codec, device_type.expected_interval,
-           device_type.mapping)
-          IS DISTINCT FROM (excluded.vendor, excluded.model, excluded.codec, excluded.expected_interval,
-                            excluded.mapping)
+      AND (device_type.vendor, device_type.model, device_type.codec, device_type.codec_version,
+           device_type.codecs, device_type.expected_interval, device_type.mapping)
+          IS DISTINCT FROM (excluded.vendor, excluded.model, excluded.codec, excluded.codec_version,
+                            excluded.codecs, excluded.expected_interval, excluded.mapping)
 """
 _STATION = """
     INSERT INTO station (code, name, name_en, kind, river, basin, admin_unit, latitude, longitude, thresholds,
@@ -36,12 +39,13 @@ _STATION = """
         certainty = excluded.certainty, simulated = excluded.simulated, updated_at = now()
 """
 _DEVICE = """
-    INSERT INTO device (dev_eui, name, status, device_type, station_id, variables, simulated)
-    VALUES (%(dev_eui)s, %(name)s, 'active', %(device_type)s, %(station_id)s, %(variables)s, %(simulated)s)
+    INSERT INTO device (dev_eui, name, status, device_type, station_id, variables, simulated, firmware)
+    VALUES (%(dev_eui)s, %(name)s, 'active', %(device_type)s, %(station_id)s, %(variables)s, %(simulated)s,
+            %(firmware)s)
     ON CONFLICT (dev_eui) DO UPDATE SET
         name = excluded.name, status = 'active', device_type = excluded.device_type,
         station_id = excluded.station_id, variables = excluded.variables, simulated = excluded.simulated,
-        updated_at = now()
+        firmware = coalesce(excluded.firmware, device.firmware), updated_at = now()
     RETURNING id
 """
 _RULE = """
@@ -56,7 +60,8 @@ _RULE = """
 
 def save_device_type(cursor: psycopg.Cursor[Any], data: Mapping[str, Any], *, builtin: bool = False) -> None:
     """Add or replace one, given as `DeviceType.to_dict`; a built-in never replaces an edited one."""
-    cursor.execute(_DEVICE_TYPE, {**data, "map": Jsonb(data["map"]), "builtin": builtin})
+    values = {"codec_version": None, **data, "map": Jsonb(data["map"]), "builtin": builtin}
+    cursor.execute(_DEVICE_TYPE, {**values, "codecs": Jsonb(data.get("codecs", []))})
 
 
 def save_station(cursor: psycopg.Cursor[Any], data: Mapping[str, Any]) -> None:
@@ -76,7 +81,7 @@ def save_device(
     data: Mapping[str, Any],
     check_variables: Callable[[list[dict[str, Any]], Collection[str]], tuple[list[str], list[str]]],
 ) -> SavedDevice:
-    """Register one or replace it; `station` is a code or None.
+    """Register one or replace it; `station` is a code or None; without `firmware` the known one stays.
 
     `check_variables` gives the names that a stored mapping does not ask for, and those it lacks: what a
     mapping means is known one floor up, where device types are read.
@@ -108,7 +113,8 @@ def save_device(
             faults.append(f"variables.{name}: a {data['device_type']} has no use for it{near}")
     if faults:
         raise UsageError("\n".join(faults))
-    cursor.execute(_DEVICE, {**data, "station_id": station_id, "variables": Jsonb(data["variables"])})
+    values = {"firmware": None, **data, "station_id": station_id, "variables": Jsonb(data["variables"])}
+    cursor.execute(_DEVICE, values)
     row = cursor.fetchone()
     assert row is not None
     return SavedDevice(int(row[0]), missing)

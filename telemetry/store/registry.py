@@ -8,7 +8,7 @@ import psycopg
 
 
 class DeviceRow(NamedTuple):
-    """One device; `device_type` is None until it is registered."""
+    """One device; `device_type` is None until it is registered, `firmware` while nobody said which."""
 
     id: int
     dev_eui: str
@@ -16,17 +16,20 @@ class DeviceRow(NamedTuple):
     device_type: str | None
     variables: dict[str, float]
     simulated: bool
+    firmware: str | None = None
 
 
 def read_devices(cursor: psycopg.Cursor[Any]) -> list[DeviceRow]:
-    cursor.execute("SELECT id, dev_eui, status, device_type, variables, simulated FROM device")
+    cursor.execute("SELECT id, dev_eui, status, device_type, variables, simulated, firmware FROM device")
     return [DeviceRow(*row) for row in cursor.fetchall()]
 
 
 def read_device_types(cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
     """Every device type in the form that `decoders.device_types.parse_device_type` takes."""
-    cursor.execute("SELECT id, vendor, model, codec, expected_interval, mapping FROM device_type")
-    keys = ("id", "vendor", "model", "codec", "expected_interval", "map")
+    cursor.execute(
+        "SELECT id, vendor, model, codec, expected_interval, mapping, codec_version, codecs FROM device_type"
+    )
+    keys = ("id", "vendor", "model", "codec", "expected_interval", "map", "codec_version", "codecs")
     return [dict(zip(keys, row, strict=True)) for row in cursor.fetchall()]
 
 
@@ -52,7 +55,8 @@ def add_unregistered(
     ordered = sorted(newcomers, key=lambda n: n[0])
     cursor.execute(_ADD, tuple(map(list, zip(*ordered, strict=True))))
     cursor.execute(
-        "SELECT id, dev_eui, status, device_type, variables, simulated FROM device WHERE dev_eui = ANY(%s)",
+        "SELECT id, dev_eui, status, device_type, variables, simulated, firmware FROM device"
+        " WHERE dev_eui = ANY(%s)",
         ([n[0] for n in ordered],),
     )
     return [DeviceRow(*row) for row in cursor.fetchall()]

@@ -7,10 +7,10 @@ readings of the frames that were new. Measured in docs/decisions/0004-store.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -19,9 +19,9 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from ..model import Event, Key, Reject
-from . import binary
-from .binary import READING_COLUMNS, UPLINK_COLUMNS, UplinkRow
-from .lanes import Readings, commit_batch
+from . import binary, logged
+from .binary import CORRECTED_COLUMNS, READING_COLUMNS, UPLINK_COLUMNS, UplinkRow
+from .lanes import CORRECTED_DTYPE, Readings, commit_batch, uncorrected
 from .messages import IDS, Kept
 from .messages import store as store_messages
 
@@ -51,7 +51,9 @@ class RejectRow(NamedTuple):
 class Rows(NamedTuple):
     """What one transaction writes; `readings` and `messages` name the id of their uplink.
 
-    `uplinks_copy` are the uplinks for COPY, in one part or several."""
+    `uplinks_copy` are the uplinks for COPY, in one part or several; `logging` those of their devices that
+    send datalogs. `undecoded` are uplinks, by id, whose codec may do better later: a reject beside each.
+    """
 
     uplinks: Sequence[UplinkRow]
     uplinks_copy: Sequence[bytes]
@@ -59,10 +61,12 @@ class Rows(NamedTuple):
     events: Sequence[EventRow]
     rejects: Sequence[RejectRow]
     messages: Sequence[Kept] = ()
+    logging: Collection[int] = ()
+    undecoded: Sequence[tuple[int, RejectRow]] = ()
 
 
 class Written(NamedTuple):
-    """How much of it was new."""
+    """How much of it was new; rejects beside uplinks do not count."""
 
     uplinks: int
     readings: int
@@ -167,7 +171,8 @@ _INSERT_STAGED = f"""
     SELECT {UPLINK_COLUMNS} FROM uplink_staged ORDER BY time, dedup_key
     ON CONFLICT (time, dedup_key) DO NOTHING RETURNING id
 """  # noqa: S608
-_COPY_READINGS = f"COPY reading ({READING_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_COPY_READINGS: LiteralString = f"COPY reading ({READING_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_COPY_CORRECTED: LiteralString = f"COPY reading ({CORRECTED_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 _INSERT_EVENT = """
     INSERT INTO event (time, ingest_time, dedup_key, device_id, kind, network, data, topic, message)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (time, dedup_key) DO NOTHING
@@ -185,7 +190,10 @@ def write(cursor: psycopg.Cursor[Any], writer: str, rows: Rows, *, careful: bool
         psycopg.errors.UniqueViolation: not `careful`, and a frame is stored already.
         psycopg.DataError: a value no column takes; the caller finds the row by halving the batch.
     """
-    uplinks, readings, messages = rows.uplinks, rows.readings, rows.messages
+    uplinks, readings, messages, undecoded = rows.uplinks, rows.readings, rows.messages, rows.undecoded
+    replaced = 0
+    if rows.logging:
+        logged.lock(cursor, rows.logging)
     if not careful:
         _copy(cursor, _COPY_UPLINKS, rows.uplinks_copy)
     elif uplinks:
@@ -195,14 +203,19 @@ def write(cursor: psycopg.Cursor[Any], writer: str, rows: Rows, *, careful: bool
         uplinks = [row for row in uplinks if row.id in new]
         readings = readings[np.isin(readings["uplink_id"], list(new))]
         messages = [kept for kept in messages if kept.uplink_id in new]
+        undecoded = [(uplink_id, reject) for uplink_id, reject in undecoded if uplink_id in new]
+    if rows.logging:
+        frames_by_id = {row.id: (row.time, row.dedup_key) for row in uplinks}
+        readings, replaced = logged.settle(cursor, readings, rows.logging, frames_by_id)
     copy_readings(cursor, readings)
     store_messages(cursor, messages)
     events = _insert(cursor, _INSERT_EVENT, [_event_values(row) for row in rows.events])
     rejects = _insert(cursor, _INSERT_REJECT, [_reject_values(row) for row in rows.rejects])
+    _insert(cursor, _INSERT_REJECT, [_reject_values(row) for _, row in undecoded])
     frames = [(row.device_id, row.time) for row in uplinks]
     told = [(row.device_id, micros(row.time)) for row in rows.events if row.device_id is not None]
     if frames or (told and events):
-        commit_batch(cursor, writer, readings, frames, told)
+        commit_batch(cursor, writer, readings, frames, told, replaced=replaced)
     return Written(len(uplinks), len(readings), events, rejects)
 
 
@@ -250,4 +263,16 @@ def from_micros(value: int) -> datetime:
 
 def copy_readings(cursor: psycopg.Cursor[Any], readings: Readings) -> None:
     """COPY of readings; there is no unique index, the caller knows that they are new."""
-    _copy(cursor, _COPY_READINGS, [binary.readings(readings)] if len(readings) else [])
+    for statement, rows in reading_copies(readings):
+        _copy(cursor, statement, [rows])
+
+
+def reading_copies(readings: Readings) -> Iterator[tuple[LiteralString, bytes]]:
+    """COPY statements and their rows for these readings; `raw` stays NULL where nothing was corrected."""
+    if readings.dtype == CORRECTED_DTYPE:
+        corrected = ~np.isnan(readings["raw"])
+        if corrected.any():
+            yield _COPY_CORRECTED, binary.readings(readings[corrected])
+        readings = uncorrected(readings[~corrected])
+    if len(readings):
+        yield _COPY_READINGS, binary.readings(readings)

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from telemetry.catalogue import CATALOGUE
+
 from .conftest import Caller, as_problem, fields_of
 from .world import EUI, NEW_EUI, T0, World, micros
 
@@ -33,6 +35,7 @@ async def test_a_device_as_it_stands(viewer: httpx.AsyncClient, world: World) ->
         "device_type": "ldds75",
         "station": "phu-hiep",
         "variables": {"sensor_elevation_m": 110},
+        "firmware": None,
         "origin": {},
         "simulated": False,
         "seen_at": at,
@@ -136,6 +139,21 @@ async def test_simulated_changes_only_when_said(caller: Caller, world: World) ->
     assert await put("00000000000000f1", simulated=True)
 
 
+async def test_firmware_stays_until_another_is_said(caller: Caller, world: World) -> None:
+    async def put(**body: Any) -> str | None:
+        answer = await caller("engineer").put(f"{DEVICES}/{EUI}", json={"device_type": "ldds75", **body})
+        assert answer.status_code == 200, answer.text
+        told: str | None = answer.json()["firmware"]
+        return told
+
+    assert [await put(), await put(firmware=" 1.2 "), await put(), await put(firmware="")] == [
+        None, "1.2", "1.2", None,
+    ]  # fmt: skip
+    body = {"device_type": "ldds75", "firmware": "2.0"}
+    adopted = await caller("engineer").post(f"{DEVICES}/{NEW_EUI}/adopt", json=body)
+    assert adopted.json()["device"]["firmware"] == "2.0"
+
+
 @pytest.mark.parametrize(
     ("first_message", "said", "becomes"),
     [
@@ -176,7 +194,9 @@ async def test_a_bad_device_type_names_its_fields(caller: Caller) -> None:
 
     assert await fields(codec="nothing") == ["codec"]
     assert await fields(expected_interval=0) == ["expected_interval"]
-    assert await fields(mapping=[]) == ["mapping"]
+    assert await fields(codecs=[{"codec": "dragino-ldds75"}]) == ["codecs[0]"]
+    assert await fields(codecs=[{"codec": "nothing", "firmware": "1"}]) == ["codecs[0].codec"]
+    assert await fields(codec_version="9") == ["codec_version"]
     assert await fields(mapping=["x"]) == ["mapping.0"]
     assert await fields(mapping=[{"field": "a", "metric": "watr.level"}, {"metric": "distance"}]) == [
         "mapping[0].metric",
@@ -185,10 +205,15 @@ async def test_a_bad_device_type_names_its_fields(caller: Caller) -> None:
 
 
 async def test_the_catalogue(viewer: httpx.AsyncClient) -> None:
-    items = {i["key"]: i for i in (await viewer.get("/api/v1/metrics-catalogue")).json()["items"]}
+    answer = (await viewer.get("/api/v1/metrics-catalogue", params={"limit": 1000})).json()
+    items = {i["key"]: i for i in answer["items"]}
+    assert items.keys() == CATALOGUE.keys()
     assert items["water.level"]["name"] == {"vi": "Mực nước", "en": "Water level above datum"}
     assert items["water.level"]["range"] == [-20, 3200]
     assert (items["water.level"]["unit"], items["water.level"]["precision"]) == ("m", 2)
+    assert items["water.level"]["max_change"] == {"by": 3, "within": 600}
+    assert items["water.volume"]["increment"] == "water.volume_increment"
+    assert items["water.depth"]["definition_url"].startswith("http://vocabulary.odm2.org/")
 
 
 async def test_a_misspelt_variable_is_refused_and_a_missing_one_is_told(caller: Caller, world: World) -> None:

@@ -246,7 +246,7 @@ async def test_an_api_whose_intake_cannot_start_serves_the_rest(
     def broken() -> Registry:
         raise ImportError("a plug-in")
 
-    monkeypatch.setattr(intake, "load_codecs", broken)
+    monkeypatch.setattr(intake, "open_codecs", broken)
     unavailable(await post(sender))
     assert (await caller("viewer").get("/api/v1/stations")).status_code == 200
     monkeypatch.undo()

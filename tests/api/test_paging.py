@@ -23,7 +23,7 @@ async def pages(client: httpx.AsyncClient, path: str, **params: Any) -> list[lis
         cursor = answer.json()["next"]
         if cursor is None:
             return found
-        assert len(found) < 100
+        assert len(found) < 1000
 
 
 async def test_readings_that_arrive_meanwhile_move_nothing(viewer: httpx.AsyncClient, world: World) -> None:

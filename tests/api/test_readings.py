@@ -35,6 +35,7 @@ async def test_one_reading_with_all_it_says(viewer: httpx.AsyncClient, world: Wo
                 "metric": "water.level",
                 "channel": 1,
                 "value": 104.2,
+                "raw": None,
                 "quality": 3,
                 "unit": "m",
                 "uplink": "9007199254740993",

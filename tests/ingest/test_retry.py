@@ -133,7 +133,7 @@ def test_a_crash_between_commit_and_mark_stores_nothing_twice(
         raise SystemExit
 
     with monkeypatch.context() as patched:
-        patched.setattr(retry, "_stored", dies)
+        patched.setattr(Retrier, "_decode", dies)
         with pytest.raises(SystemExit):
             retrier(database_url).run_waiting()
     assert rejects(database, "state", "tries") == [("waiting", 0)] * 3

@@ -43,7 +43,7 @@ def test_migrate_twice_and_status(empty_database_url: str, tmp_path: Path) -> No
     before = run("status", env=env, cwd=tmp_path)
     assert before.returncode == 1
     assert "run `quantrac migrate`" in before.stderr
-    assert "schema empty → 0003" in run("migrate", env=env, cwd=tmp_path).stdout
+    assert "schema empty → 0005" in run("migrate", env=env, cwd=tmp_path).stdout
     assert "as it was" in run("migrate", env=env, cwd=tmp_path).stdout
     status = json.loads(run("status", "--json", env=env, cwd=tmp_path).stdout)
     for subject, name in (
@@ -74,8 +74,8 @@ def test_stations_and_devices_in_and_out(env: dict[str, str], database: Database
     )
     devices = tmp_path / "devices.csv"
     devices.write_text(
-        "dev_eui,name,device_type,station,variables\n"
-        'A8:40:41:00:00:00:00:01,Mực nước,dragino-ldds75,phu-hiep,"{""sensor_elevation_m"": 108}"\n',
+        "dev_eui,name,device_type,station,variables,firmware\n"
+        'A8:40:41:00:00:00:00:01,Mực nước,dragino-ldds75,phu-hiep,"{""sensor_elevation_m"": 108}",v1.2\n',
         encoding="utf-8",
     )
     assert run("stations", "import", str(stations), env=env, cwd=tmp_path).stdout == "stations imported: 1\n"
@@ -86,6 +86,7 @@ def test_stations_and_devices_in_and_out(env: dict[str, str], database: Database
     assert database.execute("SELECT FROM device").rowcount == 0
     assert run("devices", "import", str(devices), env=env, cwd=tmp_path).stdout == "devices imported: 1\n"
     out = run("export", "devices", env=env, cwd=tmp_path).stdout
+    assert ",v1.2,False" in out
     again = tmp_path / "again.csv"
     again.write_text(out, encoding="utf-8")
     assert run("devices", "import", str(again), env=env, cwd=tmp_path).returncode == 0

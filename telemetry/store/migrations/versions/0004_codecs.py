@@ -1,0 +1,12 @@
+"""Codecs in the store: see the SQL file of the same number."""
+
+from __future__ import annotations
+
+from telemetry.store.migrations.sql import run_file
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    run_file(revision)
