@@ -94,7 +94,7 @@ def test_readings_as_ingest_would_store_them() -> None:
         ([1], "cannot be used"),
         ({"a": object()}, "cannot be used"),
     ],
-    ids=str,
+    ids=["refuses", "raises", "exits", "a list", "an object"],
 )
 def test_a_codec_that_misbehaves_is_told(answer: Any, told: str) -> None:
     trial = judge(call_native(Codec(answer), 1, b"x"), TYPE, NOW, {})
