@@ -41,8 +41,8 @@ _decode = msgspec.msgpack.Decoder(dict[int, bytes]).decode
 
 def store(cursor: psycopg.Cursor[Any], messages: Sequence[Kept]) -> None:
     """Keep the messages, inside the caller's transaction; they come in the order of their ids."""
-    if messages:
-        cursor.executemany(_INSERT, list(_blocks(messages)))
+    for block in _blocks(messages):  # mostly one: `executemany` would begin a pipeline for it
+        cursor.execute(_INSERT, block)
 
 
 def _blocks(messages: Iterable[Kept]) -> Iterable[tuple[int, int, bytes]]:
