@@ -63,8 +63,13 @@ def client_only(bench: Bench, stack: ExitStack) -> Consumer:
     return Consumer([child], lambda: int.from_bytes(counter[:8], "little"), lambda count: None)
 
 
-def quantrac(bench: Bench, stack: ExitStack, processes: int = 1, *, fresh: bool = True) -> Consumer:
-    """`quantrac ingest`, as many processes in one shared subscription; not `fresh`: as it was left."""
+def quantrac(
+    bench: Bench, stack: ExitStack, processes: int = 1, *, fresh: bool = True, forgotten: bool = True
+) -> Consumer:
+    """`quantrac ingest`, as many processes in one shared subscription; not `fresh`: as it was left.
+
+    Not `forgotten`: in the end the broker goes on to keep messages for them.
+    """
     name = f"quantrac{processes}"
     if fresh:
         url = bench.database.create(name)
@@ -83,7 +88,8 @@ def quantrac(bench: Bench, stack: ExitStack, processes: int = 1, *, fresh: bool 
             "QUANTRAC_MQTT_SHARE": "bench" if processes > 1 else "",
             "QUANTRAC_DATA_DIR": str(bench.folder / "data"),
         }
-        stack.callback(bench.broker.forget, name)
+        if forgotten:
+            stack.callback(bench.broker.forget, name)
         children.append(Child(name, python("-m", "quantrac", "ingest"), bench.folder, env))
         stack.callback(children[-1].stop)
     for child in children:

@@ -34,7 +34,7 @@ def test_memory_stays_bounded_whatever_waits(tmp_path: Path) -> None:
         bench = consumers.Bench(tmp_path, broker, database)
         corpus = write_corpus(tmp_path / "packets", 0, BACKLOG, time.time_ns())
         with ExitStack() as first:
-            consumers.quantrac(bench, first)  # makes the database and the session
+            consumers.quantrac(bench, first, forgotten=False)  # makes the database and the session
         with psycopg.connect(bench.database.url_of("quantrac1")) as connection:
             connection.execute(
                 "INSERT INTO device (dev_eui, status, device_type)"
