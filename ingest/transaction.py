@@ -22,6 +22,7 @@ from telemetry.store.writer import (
     assigned_times,
     jsonb,
     micros,
+    new_ids,
     registry_version,
     write,
 )
@@ -125,13 +126,14 @@ class BatchWriter:
 
         May be called while `commit` runs in another thread.
         """
-        directory, items = self._directory, unique(items)
-        pending: list[Item] = []
-        if directory.scripted:
-            pending = [item for item in items if _is_scripted(item, directory)]
+        try:
+            directory, items = self._directory, unique(items)
+            pending = [item for item in items if _is_scripted(item, directory)] if directory.scripted else []
             if pending:
                 items = [item for item in items if not _is_scripted(item, directory)]
-        prepared = self._laid_out(items, directory, NONE)
+            prepared = self._laid_out(items, directory, NONE)
+        except Exception:  # `commit` stumbles over that message too, finds it and stores the others
+            return None
         return prepared and prepared._replace(pending=pending)
 
     def commit(
@@ -167,27 +169,28 @@ class BatchWriter:
             for _, outcome in batch.timed
         ):
             return None
-        ids = self._ids.at_hand(len(batch.uplinks))
+        ids = self._ids.take(len(batch.uplinks))
         if ids is None:
             return None
-        try:
-            rows = lay_out(
-                batch, directory, directory.devices, ids, times, outcomes, keep_messages=self._keep_messages
-            )
-        except Exception:  # a row that cannot be laid out: `commit` stumbles over it too, and finds it
-            return None
+        rows = lay_out(
+            batch, directory, directory.devices, ids, times, outcomes, keep_messages=self._keep_messages
+        )
         return Prepared(directory.version, [outcome.dedup_key for _, outcome in batch.timed], rows)
 
     def _completed(self, prepared: Prepared) -> Prepared | None:
         """With the rows of what is pending; None when the database has to be asked first."""
-        directory, batch = self._directory, sort(prepared.pending)
-        times = moments.told(batch.timed)
-        if times is None or prepared.version != directory.version:
+        directory = self._directory
+        try:
+            batch = sort(prepared.pending)
+            times = moments.told(batch.timed)
+            if times is None or prepared.version != directory.version:
+                return None
+            asked = calls(batch, directory, directory.devices, times)
+            self._answers.fetch(Unasked(directory.version, asked))
+            outcomes = self._answers.to(directory.version, asked)
+            rest = self._compute(lambda: self._laid_out(prepared.pending, directory, outcomes))
+        except Exception:  # as in `prepare`
             return None
-        asked = calls(batch, directory, directory.devices, times)
-        self._answers.fetch(Unasked(directory.version, asked))
-        outcomes = self._answers.to(directory.version, asked)
-        rest = self._compute(lambda: self._laid_out(prepared.pending, directory, outcomes))
         return rest and Prepared.join([prepared._replace(pending=()), rest])
 
     def _commit_unique(self, items: Sequence[Item], prepared: Prepared | None = None) -> Written:
@@ -237,19 +240,21 @@ class BatchWriter:
                 if version != self._directory.version:
                     self._directory = read_directory(cursor, self._codecs, version, self._javascript)
                 newcomers: dict[str, DeviceRow] = {}
+                spare: list[int] = []
                 if prepared and prepared.version == version and not assigned_times(cursor, prepared.keys):
                     rows = prepared.rows
                 else:
                     newcomers = self._add_newcomers(cursor, items)
-                    rows = self._rows(cursor, items, newcomers)
+                    rows, spare = self._rows(cursor, items, newcomers)
                 written = write(cursor, self._writer, rows, careful=careful)
-                self._ids.refill(cursor, _BATCHES_AHEAD * len(items))
+                spare += new_ids(cursor, _BATCHES_AHEAD * len(items) - len(self._ids) - len(spare))
         except BaseException as error:
             if isinstance(error, psycopg.Error) and not isinstance(
                 error, psycopg.IntegrityError | psycopg.DataError
             ):
                 self.close()
             raise
+        self._ids.hold(spare)
         self._directory.add(newcomers.values())
         for _, row in rows.undecoded:
             REJECTED.labels(row.reject.reason).inc()
@@ -285,19 +290,25 @@ class BatchWriter:
 
     def _rows(
         self, cursor: psycopg.Cursor[Any], items: Sequence[Item], newcomers: dict[str, DeviceRow]
-    ) -> Rows:
+    ) -> tuple[Rows, list[int]]:
+        """The rows, and ids that were fetched for them and not used."""
         directory, batch = self._directory, sort(items)
         times = moments.decided(cursor, batch.timed)
         devices: Mapping[str, DeviceRow] = directory.devices
         if newcomers:
             devices = ChainMap(newcomers, directory.devices)
         outcomes = self._answers.to(directory.version, calls(batch, directory, devices, times))
-        ids = self._ids.take(cursor, len(batch.uplinks))
-        return self._compute(
+        count, spare = len(batch.uplinks), []
+        ids = self._ids.take(count)
+        if ids is None:
+            fetched = new_ids(cursor, count)
+            ids, spare = fetched[:count], fetched[count:]
+        rows = self._compute(
             lambda: lay_out(
                 batch, directory, devices, ids, times, outcomes, keep_messages=self._keep_messages
             )
         )
+        return rows, spare
 
 
 def _is_scripted(item: Item, directory: Directory) -> bool:

@@ -88,34 +88,39 @@ def registry_version(cursor: psycopg.Cursor[Any]) -> int:
 
 
 class UplinkIds:
-    """Fresh ids for one writer, by the thousand. One thread may take them while another refills."""
+    """Ids that one writer holds for frames to come. One thread may take them while another adds some."""
 
     def __init__(self) -> None:
         self._left: list[int] = []
         self._lock = Lock()
 
-    def at_hand(self, count: int) -> list[int] | None:
-        """Ids that are here already; None when there are too few."""
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def take(self, count: int) -> list[int] | None:
+        """So many, which are then gone; None when there are too few."""
         with self._lock:
             if count > len(self._left):
                 return None
             taken, self._left = self._left[:count], self._left[count:]
             return taken
 
-    def take(self, cursor: psycopg.Cursor[Any], count: int) -> list[int]:
-        """Ids, from the database when there are too few. They are gone, also when the transaction fails."""
-        while (taken := self.at_hand(count)) is None:
-            self.refill(cursor, count)
-        return taken
+    def hold(self, ids: Sequence[int]) -> None:
+        """Keep these for later; `new_ids` gave them in a transaction that is committed."""
+        with self._lock:
+            self._left += ids
 
-    def refill(self, cursor: psycopg.Cursor[Any], count: int) -> None:
-        """Have at least so many at hand."""
-        steps = -(-(count - len(self._left)) // IDS)
-        if steps > 0:
-            cursor.execute("SELECT nextval('uplink_id') FROM generate_series(1, %s)", (steps,))
-            starts = [start for (start,) in cursor.fetchall()]
-            with self._lock:
-                self._left += [id_ for start in starts for id_ in range(start, start + IDS)]
+
+def new_ids(cursor: psycopg.Cursor[Any], count: int) -> list[int]:
+    """At least so many ids, by the sequence's thousand.
+
+    They may be used in this transaction, and later only once it is committed: after a crash of the server the
+    sequence may give those of a transaction that was not committed to somebody else.
+    """
+    if count <= 0:
+        return []
+    cursor.execute("SELECT nextval('uplink_id') FROM generate_series(1, %s)", (-(-count // IDS),))
+    return [id_ for (start,) in cursor.fetchall() for id_ in range(start, start + IDS)]
 
 
 _ASSIGN = """

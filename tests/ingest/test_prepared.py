@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
+from ingest import batcher, transaction
 from ingest.layout import Item
 from ingest.pipeline import parse
 from ingest.transaction import BatchWriter, Prepared
@@ -104,6 +107,48 @@ def test_what_only_the_database_can_tell_is_not_prepared(writer: BatchWriter, me
     batch = items(up("2"), message)
     assert writer.prepare(batch) is None
     assert writer.commit(batch).written.uplinks == 2
+
+
+def test_ids_of_a_transaction_that_failed_are_not_used(
+    writer: BatchWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash of the server its sequence may give them to somebody else."""
+    write = transaction.write
+
+    def breaks(*args: Any, **options: Any) -> Any:
+        write(*args, **options)
+        raise psycopg.OperationalError("the server is gone")
+
+    monkeypatch.setattr(transaction, "write", breaks)
+    batch = items(*(up(str(n), fCnt=n) for n in range(1, 1500)))
+    with pytest.raises(psycopg.OperationalError):
+        writer.commit(batch)
+    monkeypatch.undo()
+    assert writer.prepare(batch) is None
+    assert writer.commit(batch).written.uplinks == 1499
+    assert writer.prepare(items(up("1500"))) is not None
+
+
+async def test_a_message_that_nothing_can_be_made_of_costs_only_itself(
+    writer: BatchWriter, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An adapter of somebody else's gave a time without an offset from UTC."""
+    parse_ = batcher.parse
+
+    def careless(message: RawMessage, most: int) -> Any:
+        outcome = parse_(message, most)
+        if b'"fCnt": 13' in message.payload:
+            outcome = msgspec.structs.replace(outcome, time=NOW.replace(tzinfo=None))
+        return outcome
+
+    monkeypatch.setattr(batcher, "parse", careless)
+    gathers = batcher.Batcher(writer, batch_size=20, max_message=262_144)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(gathers.submit(up(f"n{n}", fCnt=n)) for n in range(1, 60)))
+    assert await gathers.close(10)
+    counters = {row["f_cnt"] for row in database.execute("SELECT f_cnt FROM uplink WHERE f_cnt > 0")}
+    assert counters == set(range(1, 60)) - {13}
+    assert database.execute("SELECT reason FROM reject").fetchall() == [{"reason": "not_storable"}]
 
 
 def test_ids_are_never_used_twice(writer: BatchWriter, database: Database) -> None:
