@@ -345,11 +345,11 @@ async def test_logs_hold_neither_the_path_nor_the_secret(
     deliver: Callable[[Worker], Awaitable[int]],
 ) -> None:
     receiver.always(500)
-    endpoint = await outbox.endpoint(receiver.url("/private-path?token=abc"))
+    endpoint = await outbox.endpoint(receiver.url("/private-path?token=xyz-token"))
     await outbox.enqueue(endpoint)
     with structlog.testing.capture_logs() as entries:
         await deliver(worker)
     said = str(entries)
     assert "webhook retry" in said
-    for hidden in ("private-path", "abc", outbox.secrets[endpoint]):
+    for hidden in ("private-path", "xyz-token", outbox.secrets[endpoint]):
         assert hidden not in said
