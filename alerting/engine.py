@@ -17,9 +17,9 @@ import numpy as np
 import psycopg
 import structlog
 
+from telemetry.clock import from_micros, micros
 from telemetry.store import lanes
 from telemetry.store.pool import Pool
-from telemetry.store.writer import from_micros, micros
 
 from . import outbox
 from .log import (

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import msgspec
 import psycopg
 
-from telemetry.store.writer import from_micros, jsonb, micros
+from telemetry.clock import from_micros, micros
+from telemetry.store.writer import jsonb
 
 from .reconcile import Logged, Plan
 from .rules import Rule

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from telemetry.clock import micros
 
 from .checks import Check
 
@@ -23,8 +25,6 @@ Times = npt.NDArray[np.int64]
 """Microseconds since 1970-01-01T00:00Z."""
 
 _KEYS = ("metric", "channel", "from", "to", "gain", "offset", "points")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _EVER = int(np.iinfo(np.int64).max)
 
 
@@ -113,8 +113,8 @@ def calibrate(
     `value` and both results have shape (n,).
     """
     corrected = value.copy()
-    start = np.array([_micros(one.start) for one in calibrations], np.int64)
-    end = np.array([_EVER if one.end is None else _micros(one.end) for one in calibrations], np.int64)
+    start = np.array([micros(one.start) for one in calibrations], np.int64)
+    end = np.array([_EVER if one.end is None else micros(one.end) for one in calibrations], np.int64)
     which = np.searchsorted(start, time, "right") - 1
     if calibrations:
         which = np.where((which >= 0) & (time < end[which]), which, -1)
@@ -188,7 +188,3 @@ def _parse_time(check: Check, path: str, value: object) -> datetime | None:
     problem = "is missing" if value is None else f"got {value}"
     check.fault(path, f"a time with its offset is needed, such as 2026-01-31T00:00:00+07:00; {problem}")
     return None
-
-
-def _micros(time: datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND

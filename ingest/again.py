@@ -9,11 +9,12 @@ from uuid import UUID
 
 import psycopg
 
+from telemetry.clock import micros
 from telemetry.model import Uplink
 from telemetry.store import logged
 from telemetry.store.lanes import commit_batch
 from telemetry.store.registry import DeviceRow
-from telemetry.store.writer import copy_readings, micros
+from telemetry.store.writer import copy_readings
 
 from .columns import Columns
 from .directory import Directory

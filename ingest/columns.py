@@ -8,8 +8,8 @@ import numpy as np
 
 from decoders.datalog import Logged
 from decoders.normalise import Value
+from telemetry.clock import micros
 from telemetry.store.lanes import READING_DTYPE, Readings
-from telemetry.store.writer import micros
 
 from .directory import Directory
 

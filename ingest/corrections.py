@@ -11,10 +11,10 @@ import structlog
 
 from decoders.calibration import Calibration, parse_calibrations
 from telemetry.catalogue import CATALOGUE
+from telemetry.clock import micros
 from telemetry.errors import UsageError
 from telemetry.store.calibrations import CalibrationRow
 from telemetry.store.lanes import Readings, with_raw
-from telemetry.store.writer import micros
 
 _log = structlog.get_logger()
 _EVER = int(np.iinfo(np.int64).max)

@@ -11,9 +11,9 @@ import psycopg
 from decoders.device_types import parse_device_type
 from decoders.mapping import DeviceType
 from telemetry.catalogue import CATALOGUE, Change
+from telemetry.clock import micros
 from telemetry.errors import UsageError
 from telemetry.store.calibrations import CalibrationRow
-from telemetry.store.writer import micros
 
 from .corrections import Held, parse_rows
 

@@ -13,10 +13,10 @@ from decoders.device_types import parse_device_type
 from decoders.mapping import DeviceType, choose_codec, default_codec
 from decoders.registry import Registry
 from telemetry.catalogue import CATALOGUE
+from telemetry.clock import from_micros
 from telemetry.errors import QuantracError
 from telemetry.store.calibrations import read_calibrations
 from telemetry.store.registry import DeviceRow, read_device_types, read_devices, read_metric_ids
-from telemetry.store.writer import from_micros
 
 from .corrections import Corrections, of_values
 from .javascript import JavaScript

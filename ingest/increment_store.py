@@ -11,11 +11,12 @@ import numpy.typing as npt
 import psycopg
 from psycopg.rows import class_row, tuple_row
 
+from telemetry.clock import from_micros, micros
 from telemetry.model import Quality
 from telemetry.store import binary
 from telemetry.store.calibrations import READ_CALIBRATIONS, CalibrationRow
 from telemetry.store.lanes import CORRECTED_DTYPE, Readings
-from telemetry.store.writer import from_micros, micros, reading_copies
+from telemetry.store.writer import reading_copies
 
 Connection = psycopg.AsyncConnection[Any]
 Counts = npt.NDArray[np.void]

@@ -16,11 +16,11 @@ import numpy as np
 import structlog
 
 from decoders.counters import Kind, increments
+from telemetry.clock import from_micros, micros
 from telemetry.model import Quality
 from telemetry.store import lanes
 from telemetry.store.lanes import READING_DTYPE, Batch, Readings, TouchedBatch, with_raw
 from telemetry.store.pool import Pool
-from telemetry.store.writer import from_micros, micros
 
 from . import increment_store as store
 from .calibration_jobs import Job, fail, next_job, reached

@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import NamedTuple
 
 from decoders.javascript.calls import Call
+from telemetry.clock import micros
 from telemetry.model import Event, RawMessage, Reject, Uplink, message_key
 from telemetry.store import binary
 from telemetry.store.binary import UplinkRow
 from telemetry.store.lanes import Readings
 from telemetry.store.messages import Kept
 from telemetry.store.registry import DeviceRow
-from telemetry.store.writer import EventRow, RejectRow, Rows, micros
+from telemetry.store.writer import EventRow, RejectRow, Rows
 
 from .columns import Columns
 from .directory import Directory

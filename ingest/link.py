@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 
-from telemetry.store.writer import micros
+from telemetry.clock import micros
 
 HOUR = 3_600_000_000  # µs
 MAX_FCNT_GAP = 16_384

@@ -18,10 +18,9 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
-from telemetry.clock import Clock
+from telemetry.clock import Clock, micros
 from telemetry.store import lanes
 from telemetry.store.pool import Pool
-from telemetry.store.writer import micros
 from telemetry.waiting import pause
 
 from . import link_store as store

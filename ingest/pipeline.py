@@ -9,11 +9,11 @@ from typing import NamedTuple
 from decoders.datalog import Logged
 from decoders.javascript.calls import Call, Outcome
 from decoders.normalise import Value
+from telemetry.clock import from_micros
 from telemetry.errors import BadMessage, DecodeError, DecodeTimeout
 from telemetry.model import Event, RawMessage, Reject, Uplink, UplinkFlag, message_key
 from telemetry.plugin import Fields
 from telemetry.store.registry import DeviceRow
-from telemetry.store.writer import from_micros
 
 from . import adapters
 from .directory import Directory

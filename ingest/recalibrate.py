@@ -14,10 +14,11 @@ import numpy.typing as npt
 import structlog
 from psycopg.rows import class_row, tuple_row
 
+from telemetry.clock import from_micros
 from telemetry.store.calibrations import READ_CALIBRATIONS, CalibrationRow
 from telemetry.store.lanes import CORRECTED_DTYPE, Readings, commit_derived, uncorrected, with_raw
 from telemetry.store.pool import Pool
-from telemetry.store.writer import FENCE, from_micros
+from telemetry.store.writer import FENCE
 
 from .calibration_jobs import Connection, Job, fail, next_job, reached
 from .corrections import of_values

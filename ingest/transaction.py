@@ -11,7 +11,7 @@ import psycopg
 import structlog
 
 from decoders.registry import Registry
-from telemetry.clock import Clock
+from telemetry.clock import Clock, micros
 from telemetry.model import Event, Key, Reject, Uplink, UplinkFlag, message_key
 from telemetry.store.lanes import together
 from telemetry.store.registry import DeviceRow, add_unregistered
@@ -21,7 +21,6 @@ from telemetry.store.writer import (
     Written,
     assigned_times,
     jsonb,
-    micros,
     new_ids,
     registry_version,
     write,

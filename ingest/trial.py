@@ -7,7 +7,7 @@ import binascii
 import re
 import time as clocks
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from decoders.mapping import DeviceType
 from decoders.normalise import compile_mapping
 from decoders.registry import Script
 from telemetry.catalogue import CATALOGUE
+from telemetry.clock import micros
 from telemetry.errors import DecodeError, UsageError
 from telemetry.plugin import Codec, Fields
 
@@ -28,7 +29,6 @@ from .text import json_of
 
 LONGEST = 4096  # bytes; a LoRaWAN frame carries 242 at most, a tunnelled one little more
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBERS = {metric: number for number, metric in enumerate(CATALOGUE)}
 _flags = GrossRange(_NUMBERS)
 
@@ -112,9 +112,8 @@ def call_script(
     """
     assert script.source is not None
     key = workers.add(script.source, fresh=script.fresh)
-    micros = (time - _EPOCH) // timedelta(microseconds=1)
     texts = {name: str(value) for name, value in variables.items()}
-    return workers.run([Call(key, "decode_uplink", f_port, payload, micros, texts)])[0]
+    return workers.run([Call(key, "decode_uplink", f_port, payload, micros(time), texts)])[0]
 
 
 def judge(

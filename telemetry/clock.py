@@ -33,3 +33,17 @@ class ManualClock:
 
     def set(self, to: datetime) -> None:
         self._now = to
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(time: datetime) -> int:
+    """µs since 1970-01-01 UTC, exactly."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def from_micros(value: int) -> datetime:
+    """The time in UTC, of µs since 1970-01-01 UTC."""
+    return _EPOCH + timedelta(microseconds=value)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypedDict
 
 import msgspec
 
+from telemetry.clock import micros
+
 Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
@@ -32,7 +34,6 @@ class Given(TypedDict):
 
 
 _KNOWN = {field.encode_name for field in msgspec.structs.fields(Input)}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def given(read: Input, raw: dict[str, Any]) -> Given:
@@ -40,14 +41,12 @@ def given(read: Input, raw: dict[str, Any]) -> Given:
     return Given(
         payload=bytes(read.bytes),
         f_port=read.f_port,
-        recv_time_us=None if read.recv_time is None else _micros(read.recv_time),
+        recv_time_us=None if read.recv_time is None else micros(_aware(read.recv_time)),
         variables=read.variables,
         data=read.data,
         more={str(name): value for name, value in raw.items() if name not in _KNOWN},
     )
 
 
-def _micros(time: datetime) -> int:
-    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-    since = aware - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

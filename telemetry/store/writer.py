@@ -8,7 +8,7 @@ readings of the frames that were new. Measured in docs/decisions/0004-store.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from threading import Lock
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
@@ -18,6 +18,7 @@ import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
+from ..clock import micros
 from ..model import Event, Key, Reject
 from . import binary, logged
 from .binary import CORRECTED_COLUMNS, READING_COLUMNS, UPLINK_COLUMNS, UplinkRow
@@ -251,19 +252,6 @@ def _copy(cursor: psycopg.Cursor[Any], statement: str, parts: Sequence[bytes]) -
             for part in parts:
                 copy.write(part)
             copy.write(binary.TRAILER)
-
-
-_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def micros(time: datetime) -> int:
-    """µs since 1970-01-01 UTC, exactly."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def from_micros(value: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=value)
 
 
 def copy_readings(cursor: psycopg.Cursor[Any], readings: Readings) -> None:

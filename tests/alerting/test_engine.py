@@ -14,10 +14,11 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from alerting.engine import Engine
+from telemetry.clock import micros
 from telemetry.settings import StoreSettings
 from telemetry.store.lanes import READING_DTYPE, commit_batch
 from telemetry.store.pool import Pool, async_pool
-from telemetry.store.writer import copy_readings, micros
+from telemetry.store.writer import copy_readings
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 THRESHOLDS = [{"level": 1, "label": "BĐ1", "value": 104.5}, {"level": 2, "label": "BĐ2", "value": 105.5}]

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from telemetry.catalogue import CATALOGUE
+from telemetry.clock import micros
 
 from .conftest import Caller, as_problem, fields_of
-from .world import EUI, NEW_EUI, T0, World, micros
+from .world import EUI, NEW_EUI, T0, World
 
 DEVICES = "/api/v1/devices"
 TYPES = "/api/v1/device-types"

@@ -12,9 +12,10 @@ import pytest
 from psycopg import sql
 
 from api.routes import readings
+from telemetry.clock import micros
 
 from .conftest import as_problem
-from .world import EUI, NEW_EUI, T0, World, micros
+from .world import EUI, NEW_EUI, T0, World
 
 
 async def values(client: httpx.AsyncClient, **params: Any) -> list[float]:

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 
-from telemetry.clock import ManualClock
+from telemetry.clock import ManualClock, micros
 
 from .conftest import Caller, as_problem
-from .world import EUI, T0, World, micros
+from .world import EUI, T0, World
 
 BODY: dict[str, Any] = {
     "name": "Trạm Tà Lài",

@@ -11,6 +11,7 @@ import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
+from telemetry.clock import micros
 from telemetry.store.lanes import READING_DTYPE, commit_batch
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -18,10 +19,6 @@ Database = psycopg.Connection[dict[str, Any]]
 EUI = "a840410000000001"
 NEW_EUI = "a840410000000002"
 T0 = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
-
-
-def micros(time: datetime) -> int:
-    return round(time.timestamp() * 1_000_000)
 
 
 LEVEL_ENTRY = {

@@ -23,7 +23,7 @@ from ingest.link import (
     spread,
     tally,
 )
-from telemetry.store.writer import from_micros, micros
+from telemetry.clock import from_micros, micros
 
 T = datetime(2026, 11, 21, 12, tzinfo=UTC)
 T_HOUR = micros(T) // HOUR
