@@ -161,16 +161,10 @@ class Redecoder:
             before = Span(max(after[0] - AHEAD, job.span.since), after[0])
             todo = [*read_window(cursor, device.id, before, None, FRAMES_A_STEP), *frames]
         elif not job.every_frame:
-            todo = [frame for frame in frames if self._differs(frame, device)]
+            todo = [frame for frame in frames if differs(frame, device, self._directory)]
         done = self._decode(cursor, job, device, todo)._replace(frames=len(frames))
         reached(cursor, job, frames[-1], recipe, done, anew=anew)
         return Step(len(frames), ended=False)
-
-    def _differs(self, frame: Frame, device: DeviceRow) -> bool:
-        """Whether the frame may say something else now. Of records each depends on its neighbours too."""
-        if frame.decoded_by is None or device.device_type in self._directory.datalogs:
-            return True
-        return frame.decoded_by != self._directory.stamp(device, micros(frame.time))
 
     def _decode(
         self, cursor: psycopg.Cursor[Any], job: Job, device: DeviceRow, frames: list[Frame]
@@ -198,6 +192,13 @@ class Redecoder:
             return Progress(1, untouched=1, error=f"{type(error).__name__}: {error}")
         left = [one.problem for one in again.untouched.values()]
         return Progress(len(frames), *counts, untouched=len(left), error=left[-1] if left else None)
+
+
+def differs(frame: Frame, device: DeviceRow, directory: Directory) -> bool:
+    """Whether the frame may say something else now. What records say depends on their neighbours too."""
+    if frame.decoded_by is None or device.device_type in directory.datalogs:
+        return True
+    return frame.decoded_by != directory.stamp(device, micros(frame.time))
 
 
 def _sum(one: Progress, other: Progress) -> Progress:
