@@ -66,7 +66,7 @@ class Preview(msgspec.Struct):
 
 
 class Previewer:
-    """Decodes as the registry is now, or as it would be after a `trial`."""
+    """Decodes as the registry is now, or as it would be after a `trial`; `connection` is in autocommit."""
 
     def __init__(
         self,
@@ -77,7 +77,6 @@ class Previewer:
         every_frame: bool = False,
         trial: Trial | None = None,
     ) -> None:
-        connection.autocommit = True
         self._connection = connection
         self._answers = Answers(javascript)
         self._every_frame = every_frame

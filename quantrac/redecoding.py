@@ -25,7 +25,8 @@ from telemetry.errors import QuantracError, UsageError
 from telemetry.store.pool import connect
 from telemetry.store.registry import read_device_types
 
-_connect = partial(connect, application="quantrac redecode")
+_APPLICATION = "quantrac redecode"
+_connect = partial(connect, application=_APPLICATION, autocommit=True)
 _AGAIN = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
@@ -118,7 +119,7 @@ def work_off(url: str, number: int, codecs: Codecs, progress: Callable[[int, int
         QuantracError: the database is away; what is done stays done.
     """
     redecoder = Redecoder(
-        lambda: _connect(url),
+        lambda: connect(url, application=_APPLICATION),
         writer="redecode",
         codecs=codecs.registry,
         javascript=codecs.javascript,
