@@ -42,7 +42,7 @@ class DecodeJobView(BaseModel):
     """A wish that a device's stored frames be decoded anew.
 
     Of `frames` looked at the readings of some `changed`; `readings` were stored. `untouched` ones are as they
-    were: no codec answered, or the store refused what it said. Without a `redecoding_id` it is for frames that
+    were: no codec answered, or the store refused what it said. Without `redecoding_id` it is for frames that
     nobody decoded yet.
     """
 
