@@ -81,6 +81,10 @@ def encode(sample: Sample) -> bytes:
     )
 
 
+def samples(rng: random.Random, count: int) -> list[Sample]:
+    return [_sample(rng) for _ in range(count)]
+
+
 def decoded(sample: Sample) -> dict[str, Any]:
     """The same as ChirpStack's own Cayenne LPP codec gives it in `object`."""
     return {
@@ -107,8 +111,7 @@ def topic(device: int) -> str:
 def uplinks(first: int, count: int, began_ns: int) -> Iterator[tuple[str, bytes]]:
     """(topic, payload) of messages `first` and on; the first one's time is `began_ns` since 1970."""
     rng = random.Random(_SEED + first)
-    samples = [_sample(rng) for _ in range(_VARIANTS)]
-    payloads = [(base64.b64encode(encode(s)), _json(decoded(s))) for s in samples]
+    payloads = [(base64.b64encode(encode(s)), _json(decoded(s))) for s in samples(rng, _VARIANTS)]
     devices = [(topic(device), _json(_device_info(device))) for device in range(DEVICES)]
     for number in range(first, first + count):
         device = number % DEVICES

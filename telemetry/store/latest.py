@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import psycopg
 
 from . import lanes
+from .binary import array_text
 from .lanes import NO_FRAME, Batch, Readings
 
 FOLLOWER = "latest"
@@ -126,7 +126,7 @@ async def _look_up(connection: psycopg.AsyncConnection[Any], rewritten: list[Rea
     series = np.unique(np.concatenate(rewritten)[list(_SERIES)])
     for first in range(0, len(series), DEVICES):
         some = series[first : first + DEVICES]
-        await connection.execute(_LOOK_UP, [_array(some[name].tolist()) for name in _SERIES])
+        await connection.execute(_LOOK_UP, [array_text(some[name].tolist()) for name in _SERIES])
 
 
 def _newest(readings: Readings) -> Readings:
@@ -160,18 +160,13 @@ async def _merge_some(
         series.setdefault(device_id, []).append(f'"{metric_id}:{channel}":[{time},{value!r},{quality}]')
         times.setdefault(device_id, []).append(time)
     devices = sorted(seen.keys() | series.keys())
-    # Arrays as text: lists cost the driver ten times as much.
     await connection.execute(
         _MERGE,
         (
-            _array(devices),
-            _array(seen.get(device, "NULL") for device in devices),
-            _array(min(times[device]) if device in times else "NULL" for device in devices),
-            _array(max(times[device]) if device in times else "NULL" for device in devices),
+            array_text(devices),
+            array_text(seen.get(device, "NULL") for device in devices),
+            array_text(min(times[device]) if device in times else "NULL" for device in devices),
+            array_text(max(times[device]) if device in times else "NULL" for device in devices),
             "\n".join(f"{{{','.join(series.get(device, ()))}}}" for device in devices),
         ),
     )
-
-
-def _array(values: Iterable[object]) -> str:
-    return f"{{{','.join(map(str, values))}}}"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import psycopg
 
+from .binary import array_text
 from .lanes import CORRECTED_DTYPE, Readings
 
 # All metrics are asked for: only then the index finds a device's readings of a span of time.
@@ -17,10 +18,11 @@ _HELD = """
     SELECT (extract(epoch FROM time) * 1000000)::int8, value, uplink_id, device_id, metric_id, channel,
            quality, coalesce(raw, 'NaN')
     FROM reading
-    WHERE device_id = %(device_id)s AND metric_id = ANY(%(metric_ids)s)
-      AND time >= least(%(first)s, (SELECT min(oldest) FROM logged_span WHERE uplink_id = ANY(%(ids)s)))
+    WHERE device_id = %(device_id)s AND metric_id = ANY(%(metric_ids)s::int2[])
+      AND time >= least(
+          %(first)s, (SELECT min(oldest) FROM logged_span WHERE uplink_id = ANY(%(ids)s::int8[])))
       AND time <= %(last)s::timestamptz + interval '6 minutes'  -- a record may be newer than its frame
-      AND uplink_id = ANY(%(ids)s)
+      AND uplink_id = ANY(%(ids)s::int8[])
 """
 _REMOVE = """
     DELETE FROM reading r
@@ -60,8 +62,8 @@ def read_held(
         return np.empty(0, CORRECTED_DTYPE)
     values = {
         "device_id": device_id,
-        "metric_ids": list(metric_ids),
-        "ids": list(frames),
+        "metric_ids": array_text(metric_ids),
+        "ids": array_text(frames),
         "first": min(frames.values()),
         "last": max(frames.values()),
     }
@@ -72,7 +74,9 @@ def read_held(
 def remove(cursor: psycopg.Cursor[Any], device_id: int, gone: Readings) -> None:
     """Delete these readings of one device: all of a metric, channel, time and frame."""
     if len(gone):
-        columns = {name: gone[name].tolist() for name in ("time", "metric_id", "channel", "uplink_id")}
+        columns = {
+            name: array_text(gone[name].tolist()) for name in ("time", "metric_id", "channel", "uplink_id")
+        }
         ends = {"first": int(gone["time"].min()), "last": int(gone["time"].max())}
         cursor.execute(_REMOVE, {"device_id": device_id, **columns, **ends})
 
@@ -90,4 +94,4 @@ def remember(cursor: psycopg.Cursor[Any], job_id: int, frames: Sequence[Was], go
         told.setdefault(uplink_id, []).append(reading)
     times, ids, stamps, problems = map(list, zip(*frames, strict=True))
     readings = [json.dumps(told.get(frame.uplink_id, [])) for frame in frames]
-    cursor.execute(_REMEMBER, (job_id, times, ids, stamps, problems, readings))
+    cursor.execute(_REMEMBER, (job_id, times, array_text(ids), stamps, problems, readings))
