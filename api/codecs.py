@@ -9,7 +9,7 @@ from psycopg.sql import SQL
 from pydantic import BaseModel
 
 from decoders.registry import Registry, Script
-from telemetry.store.codecs import FIND_CODEC
+from telemetry.store.codecs import CODEC_USERS, FIND_CODEC
 
 from .database import Connection
 from .paging import PageRequest, Row
@@ -26,10 +26,6 @@ _LIST = SQL("""
 _VERSIONS = """
     SELECT version, fresh, origin, added_at, added_by FROM codec WHERE id = %s
     ORDER BY added_at DESC, version DESC
-"""
-_USERS = """
-    SELECT id FROM device_type
-    WHERE codec = %(id)s OR codecs @> jsonb_build_array(jsonb_build_object('codec', %(id)s::text)) ORDER BY id
 """
 
 
@@ -110,7 +106,7 @@ async def find_codec(
         id=id,
         kind="python" if id in registry.codecs else "javascript",
         versions=versions,
-        device_types=[row["id"] for row in await (await db.execute(_USERS, {"id": id})).fetchall()],
+        device_types=[row["id"] for row in await (await db.execute(CODEC_USERS, {"id": id})).fetchall()],
         source=script.source if script else None,
     )
 

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from telemetry.codec_version import codec_version
 from telemetry.errors import UsageError
 
 from .javascript.workers import Call, JsWorkers
 from .registry import Script
 
 _ID = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
-_DIGITS = 16  # of the SHA-256 that name a version
 _UNUSABLE = ("source", "missing")
 
 
@@ -54,4 +54,4 @@ def _read(id_: str, file: Path, workers: JsWorkers) -> Script:
     outcome = workers.run([Call(key, "decode_uplink", 1)])[0]
     if outcome.failure in _UNUSABLE:
         raise UsageError("; ".join(outcome.errors))
-    return Script(id_, key[:_DIGITS], source, origin=str(file))
+    return Script(id_, codec_version(source), source, origin=str(file))

@@ -32,7 +32,8 @@ from .quality import GrossRange
 
 _log = structlog.get_logger()
 FOLLOWER = "increments"
-BATCHES = 20  # a lane and step
+BATCHES = 1000  # a lane and step; at a moderate rate commits are many and small
+BYTES = 8 * 2**20  # of readings, likewise
 SPANS = 200  # worked out at once
 COUNTS = 2000  # of a calibration job a step
 SHARE = 0.1
@@ -75,8 +76,11 @@ class IncrementJob:
         """What this follower has not seen; without the readings where no device has a counter."""
         while True:
             counting = self._counting
-            read = lanes.pending if counting.counters else lanes.touched
-            batches = await read(connection, FOLLOWER, BATCHES)
+            batches: Sequence[Batch | TouchedBatch]
+            if counting.counters:
+                batches = await lanes.pending(connection, FOLLOWER, BATCHES, BYTES)
+            else:
+                batches = await lanes.touched(connection, FOLLOWER, BATCHES)
             # A registry that changed before these were committed may have brought the first counter.
             self._counting = await read_counting(connection, counting)
             if self._counting is counting:

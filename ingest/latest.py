@@ -1,4 +1,7 @@
-"""Keeps table `latest` a fraction of a second behind the commits; one process at a time does it."""
+"""Keeps table `latest` a fraction of a second behind the commits, under full load some seconds.
+
+One process at a time does it.
+"""
 
 from __future__ import annotations
 

@@ -46,22 +46,29 @@ def parse(message: RawMessage, max_size: int) -> Parsed:
     try:
         _check_size(message, max_size)
         return adapters.parse(message)
-    except Exception as raised:  # an adapter that stumbles over one message must not stop the next
+    except (
+        Exception,
+        SystemExit,
+    ) as raised:  # an adapter, also somebody else's, must not stop the next message
         error = raised if isinstance(raised, BadMessage) else _stumbled(raised)
         found = _EUI_IN_TOPIC.search(message.topic)
         return Reject(
             key=message_key(message),
-            reason=error.reason,
+            reason=storable(error.reason),
             detail=storable(str(error)),
-            field=error.field,
+            field=None if error.field is None else storable(error.field),
             dev_eui=found.group().lower() if found else None,
         )
 
 
-def _stumbled(error: Exception) -> BadMessage:
+def _stumbled(error: BaseException) -> BadMessage:
     if isinstance(error, RecursionError):
         return BadMessage("not_json", "payload is nested too deeply")
-    return BadMessage("adapter_failed", f"{type(error).__name__}: {error}")
+    try:
+        said = str(error)
+    except Exception:  # it may come from anybody, too
+        said = "says nothing that can be read"
+    return BadMessage("adapter_failed", f"{type(error).__name__}: {said}")
 
 
 def _check_size(message: RawMessage, max_size: int) -> None:

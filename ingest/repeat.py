@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable
 
 import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 
 from telemetry.waiting import pause
 
 _log = structlog.get_logger()
 RETRY_SECONDS = 3.0
 _MOST_REST_SECONDS = 30.0
+# The database is away, busy or not migrated yet. Anything else it objects to is a fault of ours, to be seen.
+_AWAITED = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.UndefinedTable)
 
 
 async def repeat(
@@ -33,12 +34,8 @@ async def repeat(
         try:
             if due is None or await due():
                 await asyncio.to_thread(work)
-        except (psycopg.Error, PoolTimeout) as error:
-            rest = min(seconds, RETRY_SECONDS)
-            _log.debug("work_waits", work=name, error=" ".join(str(error).split()))
-        except Exception:
-            rest = max(seconds, RETRY_SECONDS)
-            _log.exception("work_failed", work=name)
+        except Exception as error:
+            rest = _rest_after(error, name, seconds)
         await pause(rest, until=stop)
 
 
@@ -56,10 +53,15 @@ async def step_by_step(
         try:
             if await step():
                 rest = min((time.perf_counter() - started) * (1 / share - 1), _MOST_REST_SECONDS)
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            rest = max(idle, RETRY_SECONDS)
-            _log.debug("work_waits", work=name, error=" ".join(str(error).split()))
-        except Exception:
-            rest = max(idle, RETRY_SECONDS)
-            _log.exception("work_failed", work=name)
+        except Exception as error:
+            rest = _rest_after(error, name, idle)
         await pause(rest, until=stop)
+
+
+def _rest_after(error: Exception, name: str, seconds: float) -> float:
+    """Tell what went wrong; how long to wait until it is tried again, where it is `seconds` as a rule."""
+    if isinstance(error, _AWAITED):
+        _log.debug("work_waits", work=name, error=" ".join(str(error).split()))
+        return RETRY_SECONDS
+    _log.error("work_failed", work=name, exc_info=error)
+    return max(seconds, RETRY_SECONDS)

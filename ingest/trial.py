@@ -8,6 +8,7 @@ import re
 import time as clocks
 from collections.abc import Mapping
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -147,7 +148,8 @@ def judge(
 def _map(
     trial: Trial, fields: Fields, device_type: DeviceType, time: datetime, variables: Mapping[str, Any]
 ) -> None:
-    own = {name: float(value) for name, value in variables.items() if _is_number(value)}
+    numbers = {name: _number(value) for name, value in variables.items()}
+    own = {name: number for name, number in numbers.items() if number is not None}
     found = compile_mapping(device_type)(fields, own)
     readings = [(time, one.metric, one.channel, one.value) for one in found.values]
     trial.problems, trial.unmapped = list(found.problems), list(found.unmapped)
@@ -165,9 +167,10 @@ def _map(
     ]
 
 
-def _is_number(value: object) -> bool:
+def _number(value: Any) -> float | None:
+    """A finite number, also when written as a text: what a device's variable may be."""
     try:
-        float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return True
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if isfinite(number) else None

@@ -16,12 +16,13 @@ from decoders.devicerepo.single import DEVICE_TYPE_FILE, faults, open_single
 from decoders.devicerepo.ttn import TtnCheckout
 from decoders.javascript.calls import Call
 from decoders.javascript.workers import JsWorkers
-from quantrac.codec_import import Plan, codec_ids, lock_registry, make_plan, read_known, write_plan
+from quantrac.codec_import import Plan, codec_ids, make_plan, read_known, write_plan
 from quantrac.progress import progress_bar
 from quantrac.texts import actor
 from telemetry.catalogue import CATALOGUE
+from telemetry.codec_version import codec_version
 from telemetry.errors import UsageError
-from telemetry.store.codecs import add_codec, codec_version, list_codecs
+from telemetry.store.codecs import LOCK_REGISTRY, add_codec, list_codecs
 from telemetry.store.master import save_device_type
 from telemetry.store.pool import connect
 
@@ -106,7 +107,7 @@ def add_single(
         return Report(refused={codec: "\n".join(reasons)}, codecs={"refused": 1})
     version = codec_version(single.codec.text)
     with connect(url, application="quantrac codecs") as connection, connection.cursor() as cursor:
-        lock_registry(cursor)
+        cursor.execute(LOCK_REGISTRY)
         known = [entry.version for entry in list_codecs(cursor) if entry.id == codec]
         added = add_codec(
             cursor, codec, single.codec.text, fresh=fresh, origin=f"folder {folder.name}", added_by=actor()

@@ -23,7 +23,8 @@ from psycopg.types.json import Jsonb
 
 from decoders.devicerepo.catalogue import Catalogue, CatalogueEntry
 from decoders.devicerepo.model import Origin, RepoCodec
-from telemetry.store.codecs import add_codec, codec_version, list_codecs
+from telemetry.codec_version import codec_version
+from telemetry.store.codecs import LOCK_REGISTRY, add_codec, list_codecs
 
 EXPECTED_INTERVAL = 3600
 """Seconds between two uplinks, where the repository does not say; an engineer sets what is true."""
@@ -155,24 +156,19 @@ def write_plan(
     done, total = 0, len(plan.codecs) + len(plan.types)
     for codecs in _batches(plan.codecs):
         with connection.transaction(), connection.cursor() as cursor:
-            lock_registry(cursor)
+            cursor.execute(LOCK_REGISTRY)
             for id_, codec in codecs:
                 add_codec(cursor, id_, codec.text, origin=f"{origin}: {codec.path}", added_by=actor)
         done += len(codecs)
         progress(done, total)
     for types in _batches(plan.types):
         with connection.transaction(), connection.cursor() as cursor:
-            lock_registry(cursor)
+            cursor.execute(LOCK_REGISTRY)
             for new in types:
                 values = {**new._asdict(), "codecs": Jsonb(new.codecs), "interval": EXPECTED_INTERVAL}
                 cursor.execute(_ADD_TYPE if new.was is None else _CHANGE_TYPE, values)
         done += len(types)
         progress(done, total)
-
-
-def lock_registry(cursor: psycopg.Cursor[Any]) -> None:
-    """Take first the row that every change of the registry touches last, so that nobody waits crosswise."""
-    cursor.execute("SELECT FROM registry_version FOR UPDATE")
 
 
 def _plan_type(plan: Plan, wanted: NewType, known: TypeRow | None) -> None:

@@ -15,7 +15,7 @@ from ingest.settings import IngestSettings
 from quantrac.context import Context
 from telemetry.errors import NotFound, UsageError
 from telemetry.settings import load
-from telemetry.store.codecs import CodecEntry, find_codec, list_codecs
+from telemetry.store.codecs import CODEC_USERS, CodecEntry, find_codec, list_codecs
 from telemetry.store.pool import connect
 
 
@@ -64,12 +64,7 @@ def source_of(script: Script, data: Path | None) -> str:
 def users_of(codec: str, data: Path | None) -> list[str]:
     """Device types of the store that name this codec."""
     with _connect(data) as connection:
-        rows = connection.execute(
-            "SELECT id FROM device_type WHERE codec = %(id)s"
-            " OR codecs @> jsonb_build_array(jsonb_build_object('codec', %(id)s::text)) ORDER BY id",
-            {"id": codec},
-        )
-        return [str(row[0]) for row in rows]
+        return [str(id_) for (id_,) in connection.execute(CODEC_USERS, {"id": codec})]
 
 
 def _connect(data: Path | None) -> psycopg.Connection[tuple[object, ...]]:

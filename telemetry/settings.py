@@ -90,9 +90,12 @@ class StoreSettings(Settings):
     @classmethod
     def _is_address(cls, value: str) -> str:
         try:
-            conninfo_to_dict(value)
+            parts = conninfo_to_dict(value)
         except psycopg.ProgrammingError as error:
             raise ValueError(f"is no PostgreSQL address ({' '.join(str(error).split())})") from None
+        for port in filter(None, str(parts.get("port", "")).split(",")):  # libpq looks at it when it connects
+            if not (port.isdecimal() and 1 <= int(port) <= 65535):
+                raise ValueError(f"is no PostgreSQL address (port {port[:20]!r} is not within 1…65535)")
         return value
 
 

@@ -18,7 +18,7 @@ from decoders.javascript.calls import Failure
 from ingest.trial import call_native, call_script, judge, read_payload
 from telemetry.catalogue import CATALOGUE
 from telemetry.errors import ConflictError, UsageError
-from telemetry.store.codecs import ADD_CODEC, codec_parameters
+from telemetry.store.codecs import ADD_CODEC, LOCK_REGISTRY, codec_parameters
 
 from ..audit import audit
 from ..auth import Principal, Viewer, require, require_briefly
@@ -37,8 +37,6 @@ _KEYSET = Keyset("codecs", id=text)
 _MOST_VECTORS = 200
 _SHOWN = 50  # faults told in one answer
 _DEVICE_TYPE = "SELECT id, vendor, model, expected_interval, mapping AS map FROM device_type WHERE id = %s"
-# First the row that every change of the registry touches last, so that nobody waits crosswise.
-_LOCK = "SELECT FROM registry_version FOR UPDATE"
 
 Adder = Annotated[Principal, Depends(require_briefly("engineer"))]
 Source = Annotated[str, StringConstraints(min_length=1), AfterValidator(storable)]
@@ -140,7 +138,7 @@ async def add_codec(body: CodecBody, principal: Adder, response: Response, servi
         raise invalid_fields(reasons)
     values = codec_parameters(body.id, body.source, fresh=body.fresh, origin="API", added_by=principal.actor)
     async with services.pool.connection(CONNECTION_SECONDS) as db, db.transaction():
-        await db.execute(_LOCK)
+        await db.execute(LOCK_REGISTRY)
         added = (await db.execute(ADD_CODEC, values)).rowcount == 1
         stored = await find_script(db, registry, body.id, values["version"])
         if stored is None or stored.fresh is not body.fresh:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
 
+from ..codec_version import codec_version
 from ..errors import ConflictError
-
-VERSION_DIGITS = 16
 
 
 class CodecRow(NamedTuple):
@@ -54,6 +52,12 @@ FIND_CODEC = """
     WHERE id = %(id)s AND (%(version)s::text IS NULL OR version = %(version)s)
     ORDER BY added_at DESC, version DESC LIMIT 1
 """
+CODEC_USERS = """
+    SELECT id FROM device_type
+    WHERE codec = %(id)s OR codecs @> jsonb_build_array(jsonb_build_object('codec', %(id)s::text)) ORDER BY id
+"""
+# The row that every change of the registry touches last: whoever takes it first waits for nobody crosswise.
+LOCK_REGISTRY = "SELECT FROM registry_version FOR UPDATE"
 _READ = """
     SELECT id, version, source, fresh, origin, added_at, added_by FROM codec
     ORDER BY id, added_at DESC, version DESC
@@ -63,11 +67,6 @@ _SOURCES = """
     WHERE (id, version) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
 """
 _FRESH = "SELECT fresh FROM codec WHERE id = %(id)s AND version = %(version)s"
-
-
-def codec_version(source: str) -> str:
-    """The first 16 hex digits of the SHA-256 of the text in UTF-8."""
-    return hashlib.sha256(source.encode()).hexdigest()[:VERSION_DIGITS]
 
 
 def codec_parameters(

@@ -50,7 +50,8 @@ Touched = npt.NDArray[np.void]
 class Batch:
     """One commit of one writer; `committed_at` is when its transaction wrote it.
 
-    Where `rewritten`, its readings replace ones told before; one that is gone has the quality flag 9.
+    Where `rewritten`, its readings replace ones told before; one that is gone has the quality flag 9. The
+    `newest` of its lane has none behind it.
     """
 
     lane: int
@@ -60,6 +61,7 @@ class Batch:
     readings: Readings
     touched: Touched
     rewritten: bool
+    newest: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +173,17 @@ def last_of_each(
 
 
 _PENDING = """
-    SELECT lane.id AS lane, b.seq, b.committed_at, b.uplinks, b.readings, b.touched, b.rewritten
+    SELECT lane.id AS lane, b.seq, b.committed_at, b.uplinks, b.readings, b.touched, b.rewritten,
+           b.seq = lane.seq AS newest
     FROM lane
     LEFT JOIN follower_cursor c ON c.follower = %(follower)s AND c.lane = lane.id
     CROSS JOIN LATERAL (
-        SELECT seq, committed_at, uplinks, readings, touched, rewritten FROM lane_batch
-        WHERE lane_batch.lane = lane.id AND seq > coalesce(c.seq, 0)
-        ORDER BY seq LIMIT %(limit)s
+        SELECT *, sum(octet_length(readings)) OVER (ORDER BY seq) - octet_length(readings) AS before FROM (
+            SELECT seq, committed_at, uplinks, readings, touched, rewritten FROM lane_batch
+            WHERE lane_batch.lane = lane.id AND seq > coalesce(c.seq, 0)
+            ORDER BY seq LIMIT %(limit)s) unseen
     ) b
+    WHERE %(most)s::int8 IS NULL OR before < %(most)s::int8
     ORDER BY lane.id, b.seq
 """
 _TOUCHED = """
@@ -216,9 +221,15 @@ async def lock_follower(connection: psycopg.AsyncConnection[Any], follower: str)
     return cursor.rowcount == 1
 
 
-async def pending(connection: psycopg.AsyncConnection[Any], follower: str, limit: int) -> list[Batch]:
-    """Batches this follower has not seen, at most `limit` a lane, each lane in order of seq."""
-    cursor = await connection.execute(_PENDING, {"follower": follower, "limit": limit}, binary=True)
+async def pending(
+    connection: psycopg.AsyncConnection[Any], follower: str, limit: int, most_bytes: int | None = None
+) -> list[Batch]:
+    """Batches this follower has not seen, at most `limit` a lane, each lane in order of seq.
+
+    With `most_bytes`, no more of a lane after the batch whose readings reach so many.
+    """
+    asked = {"follower": follower, "limit": limit, "most": most_bytes}
+    cursor = await connection.execute(_PENDING, asked, binary=True)
     return [
         Batch(
             row["lane"],
@@ -228,6 +239,7 @@ async def pending(connection: psycopg.AsyncConnection[Any], follower: str, limit
             unpack(row["readings"]),
             np.frombuffer(row["touched"], TOUCHED_DTYPE),
             row["rewritten"],
+            row["newest"],
         )
         for row in await cursor.fetchall()
     ]

@@ -7,7 +7,6 @@ is written once a pass instead of once a batch, and writers do not wait for each
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from .binary import array_text
 from .lanes import NO_FRAME, Batch, Readings
 
 FOLLOWER = "latest"
-BATCHES = 40  # a lane and pass: some 16 MB of readings at the most
+BATCHES = 2000  # a lane and pass; at a moderate rate commits are many and small
+BYTES = 16 * 2**20  # of readings, likewise
 DEVICES = 250  # whose rows are merged at once, so that a step keeps nobody waiting for long
 BREATH_SECONDS = 0.01
 _SERIES = ("device_id", "metric_id", "channel")
@@ -81,7 +81,7 @@ async def step(connection: psycopg.AsyncConnection[Any]) -> int:
     async with connection.transaction():
         if not await lanes.lock_follower(connection, FOLLOWER):
             return 0
-        batches = _in_order(await lanes.pending(connection, FOLLOWER, BATCHES))
+        batches = _in_order(await lanes.pending(connection, FOLLOWER, BATCHES, BYTES))
         if batches:
             await _merge(connection, batches)
             await _look_up(connection, [batch.readings for batch in batches if batch.rewritten])
@@ -93,9 +93,8 @@ def _in_order(batches: list[Batch]) -> list[Batch]:
     """Without those that came after a batch still waiting on another lane: what was replaced comes first."""
     if not any(batch.rewritten for batch in batches):
         return batches
-    lengths = Counter(batch.lane for batch in batches)
-    newest = {batch.lane: batch.committed_at for batch in batches}
-    until = min((newest[lane] for lane, length in lengths.items() if length == BATCHES), default=None)
+    ends = {batch.lane: batch for batch in batches}
+    until = min((end.committed_at for end in ends.values() if not end.newest), default=None)
     if until is None:
         return batches
     held = {batch.lane for batch in batches if batch.committed_at > until}

@@ -10,7 +10,7 @@ from alerting.engine import Engine
 from ingest.recalibrate import Recalibrator
 from telemetry.store.pool import Pool
 
-from .test_engine import NOW, River, drain, engine, pool, river
+from .test_engine import River, drain, engine, pool, river
 
 __all__ = ["engine", "pool", "river"]
 
@@ -23,7 +23,7 @@ async def test_a_calibration_adds_and_withdraws_as_late_data(
     assert river.standing() == []
     river.database.execute(
         "INSERT INTO calibration (device_id, metric_id, valid_from, definition) VALUES (%s, %s, %s, %s)",
-        (river.device, river.metric, NOW - timedelta(minutes=295), Jsonb({"offset": 0.5})),
+        (river.device, river.metric, river.now - timedelta(minutes=295), Jsonb({"offset": 0.5})),
     )
     await _correct(pool)
     await drain(engine)

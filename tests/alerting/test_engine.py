@@ -20,7 +20,6 @@ from telemetry.store.lanes import READING_DTYPE, commit_batch
 from telemetry.store.pool import Pool, async_pool
 from telemetry.store.writer import copy_readings
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 THRESHOLDS = [{"level": 1, "label": "BĐ1", "value": 104.5}, {"level": 2, "label": "BĐ2", "value": 105.5}]
 RULE = {
     "id": "river-level", "name": {"vi": "Mực nước", "en": "River level"}, "metric": "water.level",
@@ -29,10 +28,11 @@ RULE = {
 
 
 class River:
-    """One level sensor at one station; times are minutes before now."""
+    """One level sensor at one station; times are minutes before `now`, when the test began."""
 
     def __init__(self, database: psycopg.Connection[dict[str, Any]]) -> None:
         self.database = database
+        self.now = datetime.now(UTC).replace(microsecond=0)
         self.metric = self._one("SELECT id FROM metric WHERE key = 'water.level'")
         self.station = self._one(
             "INSERT INTO station (code, name, latitude, longitude, thresholds)"
@@ -62,7 +62,7 @@ class River:
     def send(self, *points: tuple[float, float], lane: str = "w", quality: int = 1) -> None:
         """(minutes ago, level) in one committed batch."""
         rows = [
-            (micros(NOW - timedelta(minutes=ago)), level, 1, self.device, self.metric, 0, quality)
+            (micros(self.now - timedelta(minutes=ago)), level, 1, self.device, self.metric, 0, quality)
             for ago, level in points
         ]
         with self.database.transaction(), psycopg.Cursor(self.database) as cursor:
@@ -72,7 +72,7 @@ class River:
 
     def replace(self, ago: float, level: float | None, quality: int = 1) -> None:
         """The reading of that many minutes ago is now another one, or none."""
-        at = NOW - timedelta(minutes=ago)
+        at = self.now - timedelta(minutes=ago)
         told = (micros(at), 0.0 if level is None else level, 1, self.device, self.metric, 0, quality)
         with self.database.transaction(), psycopg.Cursor(self.database) as cursor:
             cursor.execute("DELETE FROM reading WHERE time = %s", (at,))
@@ -88,7 +88,7 @@ class River:
             " (SELECT FROM transition w WHERE w.alert_id = t.alert_id AND w.withdraws = t.seq)"
             " ORDER BY at, seq"
         ).fetchall()
-        return [(round((NOW - r["at"]).total_seconds() / 60), r["kind"], r["to_level"]) for r in rows]
+        return [(round((self.now - r["at"]).total_seconds() / 60), r["kind"], r["to_level"]) for r in rows]
 
     def alerts(self) -> list[tuple[str, int, int, str]]:
         rows = self.database.execute("SELECT * FROM alert ORDER BY opened_at, state").fetchall()
@@ -382,7 +382,7 @@ async def test_late_readings_from_before_a_pause_do_not_reach_into_the_time_afte
     river.database.execute("UPDATE rule SET enabled = false")
     await drain(engine)
     river.database.execute(
-        "UPDATE transition SET at = %s WHERE kind = 'closed'", (NOW - timedelta(minutes=15),)
+        "UPDATE transition SET at = %s WHERE kind = 'closed'", (river.now - timedelta(minutes=15),)
     )
     river.database.execute("UPDATE rule SET enabled = true")
     river.rule(RULE)

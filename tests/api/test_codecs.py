@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 from typing import Any
 
 import httpx
@@ -194,9 +193,8 @@ async def test_a_hostile_codec_holds_nobody_up(engineer: httpx.AsyncClient) -> N
         for id_ in hostile
         for _ in range(3)
     ]
-    started = time.monotonic()
     assert (await engineer.get(f"{CODECS}?limit=1")).status_code == 200
-    assert time.monotonic() - started < 5
+    assert not all(task.done() for task in tries)
     for answer in await asyncio.gather(*tries):
         assert answer.status_code == 200, answer.text
         assert answer.json()["failure"], answer.text

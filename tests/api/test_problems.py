@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
+from api.app import openapi
 from api.middleware import MOST_BODY_BYTES
 
 from .conftest import Caller, as_problem, client_of, fields_of
@@ -244,6 +247,10 @@ BODIES_OF: dict[str, tuple[dict[str, Any], str]] = {
     "PATCH /endpoints/1": ({}, "name url event_types enabled"),
     "POST /endpoints/1/recover": ({}, "since"),
     "POST /keys": ({"name": "x", "role": "viewer"}, "name role"),
+    "POST /codecs/dragino-ldds75/try": (
+        {"payload": "0b45", "f_port": 2},
+        "payload f_port time variables version device_type",
+    ),
     "POST /alerts/ALERT/ack": ({}, "note"),
     "POST /alerts/ALERT/assign": ({"assignee": "x"}, "assignee note"),
 }
@@ -262,6 +269,43 @@ async def test_nothing_a_body_can_hold_breaks_the_server(caller: Caller, world: 
                     method, f"/api/v1{path}", content=content, headers=headers
                 )
                 assert answer.status_code < 500, (route, field, content[:200])
+
+
+def _body(method: str, path: str) -> dict[str, Any]:
+    """One that is sound, so that only the path is to blame."""
+    form = re.sub(r"\{\w+\}", "[^/]+", f"{method} {path.removeprefix('/api/v1')}")
+    return next((body for route, (body, _) in BODIES_OF.items() if re.fullmatch(form, route)), {})
+
+
+@pytest.mark.parametrize("named", ["%00", "a%00b", "%ED%A0%80", "x" * 5000, "..%2f", "9" * 400])
+async def test_no_path_breaks_the_server(app: FastAPI, caller: Caller, world: World, named: str) -> None:
+    asked = set()
+    for template, operations in openapi(app)["paths"].items():
+        path = re.sub(r"\{\w+\}", named, template)
+        if path == template:
+            continue
+        for method in map(str.upper, operations):
+            body = None if method in ("GET", "DELETE") else _body(method, template)
+            answer = await caller("admin").request(method, path, json=body)
+            assert answer.status_code in (404, 422), (method, path[:100], answer.text)
+            as_problem(answer, answer.status_code)
+            asked.add(f"{method} {template}")
+    assert asked >= {"GET /api/v1/codecs/{id}", "POST /api/v1/codecs/{id}/try", "PUT /api/v1/rules/{id}"}
+
+
+async def test_no_filter_breaks_the_server(app: FastAPI, caller: Caller, world: World) -> None:
+    named = {"id": "dragino-ldds75", "eui": EUI, "code": "phu-hiep"}
+    asked = set()
+    for template, operations in openapi(app)["paths"].items():
+        if template == "/api/v1/stream":
+            continue  # its answer has no end
+        parameters = operations.get("get", {}).get("parameters", ())
+        for name in (one["name"] for one in parameters if one["in"] == "query"):
+            path = re.sub(r"\{(\w+)\}", lambda found: named[found[1]], template)
+            answer = await caller("admin").get(f"{path}?{name}=a%00b")
+            assert answer.status_code in (200, 400, 404, 422), (path, name, answer.text)
+            asked.add(f"{template} {name}")
+    assert asked >= {"/api/v1/codecs/{id} version", "/api/v1/stations q"}
 
 
 async def test_our_own_fault_tells_no_insides(app: FastAPI) -> None:

@@ -29,8 +29,9 @@ from ingest.retry import Retrier
 from ingest.settings import IngestSettings
 from ingest.transaction import BatchWriter
 from telemetry.clock import ManualClock
+from telemetry.codec_version import codec_version
 from telemetry.model import RawMessage
-from telemetry.store.codecs import add_codec, codec_version
+from telemetry.store.codecs import add_codec
 from telemetry.store.pool import connect
 from tests.ingest.conftest import Running
 from tests.ingest.store import EUI, NOW, registry, up

@@ -86,6 +86,16 @@ def test_readings_as_ingest_would_store_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("zero", "level"),
+    [("2.5", 4.0), (True, 2.5), *((other, None) for other in (10**400, "nan", "inf", "a", None, []))],
+)
+def test_a_variable_is_a_number_that_a_device_may_have(zero: Any, level: float | None) -> None:
+    trial = judge(call_native(Codec({"mm": 1500}), 1, b"x"), TYPE, NOW, {"zero": zero})
+    assert [reading.value for reading in trial.metrics] == ([] if level is None else [level])
+    assert trial.errors == []
+
+
+@pytest.mark.parametrize(
     ("answer", "told"),
     [
         (DecodeError("too short"), "too short"),

@@ -8,7 +8,7 @@ from typing import Any
 from decoders.devicerepo.catalogue import Catalogue, device_types
 from decoders.devicerepo.model import CodecRoles, Firmware, RepoCodec, RepoDevice
 from quantrac.codec_import import NewType, TypeRow, codec_ids, make_plan
-from telemetry.store.codecs import codec_version
+from telemetry.codec_version import codec_version
 
 OLD, NEW = RepoCodec.of("vendor/acme/tank-old.js", "old"), RepoCodec.of("vendor/acme/Tank New.js", "new")
 DEVICE = RepoDevice(

@@ -70,6 +70,33 @@ def types(database: Database) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows}
 
 
+@pytest.mark.parametrize(
+    ("command", "url", "status", "told"),
+    [
+        (command, url, status, told)
+        for url, status, told in (
+            ("postgresql://x@127.0.0.1:1/x", 1, "Is `quantrac up` running"),
+            ("postgresql://x@127.0.0.1:port/x", 2, "postgresql://user:password@host:5432/database"),
+            ("127.0.0.1", 2, "postgresql://user:password@host:5432/database"),
+        )
+        for command in (
+            "codecs list",
+            "codecs show none",
+            "codecs add tank",
+            "decode --codec none --fport 1 00",
+        )
+    ],
+)
+def test_a_database_that_cannot_be_reached(
+    command: str, url: str, status: int, told: str, tmp_path: Path
+) -> None:
+    tank(tmp_path / "tank")
+    done = run(*command.split(), env={"QUANTRAC_DATABASE_URL": url}, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert [told in line for line in done.stderr.splitlines()] == [True]
+    assert "QUANTRAC_DATABASE_URL" in done.stderr
+
+
 def test_one_codec_is_added_once_and_decodes(quantrac: Quantrac, database: Database, tmp_path: Path) -> None:
     folder = tank(tmp_path / "tank")
     done = quantrac("codecs", "add", "tank")

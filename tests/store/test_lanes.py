@@ -54,6 +54,18 @@ async def test_a_late_commit_is_not_skipped(pool: Pool, database_url: str) -> No
     assert await follow(pool, "another") != [], "each follower has a cursor of its own"
 
 
+async def test_a_step_is_bounded_by_what_the_batches_hold(pool: Pool, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        for number, lane in enumerate("aaaab"):
+            lanes.commit_batch(connection.cursor(), lane, np.concatenate([batch(number)] * (number + 1)))
+    size = lanes.READING_DTYPE.itemsize
+    for most, seen in ((1, [0, 4]), (size, [0, 4]), (size + 1, [0, 1, 4]), (size * 6, [0, 1, 2, 4])):
+        async with pool.connection() as opened:
+            found = await lanes.pending(opened, "f", 100, most)
+        assert [int(b.readings["time"][0]) for b in found] == seen
+        assert [b.newest for b in found] == [number == 4 for number in seen]
+
+
 async def test_nothing_is_seen_twice_or_missed_with_small_steps(pool: Pool, database_url: str) -> None:
     rng, seen = random.Random(3), []
     with psycopg.connect(database_url) as connection:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from telemetry.store import lanes, latest
 from telemetry.store.writer import copy_readings
@@ -62,6 +63,16 @@ async def test_two_lanes_that_wait_for_each_other_both_move(
     assert newest(database)[1] == {"1:0": [TIME + 9, 4, 1]}
     left = database.execute("SELECT sum(lane.seq - c.seq) AS n FROM lane JOIN follower_cursor c ON lane = id")
     assert left.fetchone() == {"n": 0}
+
+
+async def test_many_small_commits_are_one_step(database: Database, database_url: str) -> None:
+    """Else the table falls behind without end, where a writer commits some hundred times a second."""
+    for n in range(300):
+        put(database, "w", rows(n, float(n)))
+    connecting = psycopg.AsyncConnection.connect(database_url, row_factory=dict_row, autocommit=True)
+    async with await connecting as connection:
+        assert await latest.step(connection) == 300
+    assert newest(database)[1] == {"1:0": [TIME + 299, 299, 1]}
 
 
 async def test_a_series_that_is_gone_is_gone(database: Database, database_url: str) -> None:
