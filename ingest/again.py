@@ -13,7 +13,7 @@ from telemetry.clock import micros
 from telemetry.model import Uplink
 from telemetry.store import logged
 from telemetry.store.lanes import commit_batch
-from telemetry.store.registry import DeviceRow
+from telemetry.store.registry import DeviceRow, add_unmapped_counters
 from telemetry.store.writer import copy_readings
 
 from .columns import Columns
@@ -21,7 +21,7 @@ from .directory import Directory
 from .javascript import Answers
 from .pipeline import Decoded, decode, to_ask
 
-FRAME_COLUMNS = "time, id, dedup_key, f_port, payload, flags, network"
+FRAME_COLUMNS = "time, id, dedup_key, f_port, payload, flags, network, normalized"
 _STAMP = "UPDATE uplink SET decoded_by = %s, problem = %s, fields = %s WHERE time = %s AND dedup_key = %s"
 
 
@@ -35,6 +35,7 @@ class Frame(NamedTuple):
     payload: bytes
     flags: int
     network: str
+    normalized: Any
 
 
 class Again(NamedTuple):
@@ -65,12 +66,14 @@ def decode_again(
         said = decoded[frame.id] = decode(uplink, device, directory, time, outcomes)
         fields = said.fields.decode() if said.fields is not None else None
         cursor.execute(_STAMP, (said.decoded_by, said.problem, fields, frame.time, frame.dedup_key))
-        columns.add(time, frame.id, device.id, said.values, said.logged)
+        columns.add(time, frame.id, device.id, said)
     settled = logged.Settled(columns.array(), replaced=0)
-    if logging := directory.logging(device for _, device in frames):
+    if logging := columns.logging | directory.logging(device for _, device in frames):
         logged.lock(cursor, logging)
         known = {frame.id: (micros(frame.time), frame.dedup_key.bytes) for frame, _ in frames}
         settled = logged.settle(cursor, settled.readings, logging, known)
+    if columns.counters:
+        add_unmapped_counters(cursor, columns.counters)
     copy_readings(cursor, settled.readings)
     commit_batch(cursor, writer, settled.readings, replaced=settled.replaced)
     return Again(len(settled.readings), decoded)
@@ -85,4 +88,5 @@ def _uplink(frame: Frame, device: DeviceRow) -> Uplink:
         time=frame.time,
         f_port=frame.f_port,
         flags=frame.flags,
+        normalized=frame.normalized,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,13 @@ from telemetry.catalogue import CATALOGUE
 from telemetry.clock import from_micros
 from telemetry.errors import QuantracError
 from telemetry.store.calibrations import read_calibrations
-from telemetry.store.registry import DeviceRow, read_device_types, read_devices, read_metric_ids
+from telemetry.store.registry import (
+    DeviceRow,
+    read_device_types,
+    read_devices,
+    read_metric_ids,
+    read_unmapped_counters,
+)
 
 from .corrections import Corrections, of_values
 from .javascript import JavaScript
@@ -32,7 +38,7 @@ class Directory:
 
     A device type is in one of `readers`, `problems` and, where its codec depends on firmware or time, in
     `alternatives`. `scripted` are the devices whose type names a JavaScript codec, `datalogs` the types with
-    datalogs.
+    datalogs. `counters` are those known to be told beside maps, in normalized payloads.
     """
 
     version: int = -1
@@ -42,6 +48,7 @@ class Directory:
     problems: dict[str, str] = field(default_factory=dict)
     scripted: frozenset[str] = frozenset()
     datalogs: set[str] = field(default_factory=set)
+    counters: frozenset[str] = frozenset()
     metric_ids: dict[str, int] = field(default_factory=dict)
     gross_range: GrossRange = field(default_factory=lambda: GrossRange({}))
     corrections: Corrections = field(default_factory=Corrections)
@@ -50,10 +57,10 @@ class Directory:
         for row in rows:
             self.devices[row.dev_eui] = row
 
-    def logging(self, devices: Iterable[DeviceRow]) -> Collection[int]:
+    def logging(self, devices: Iterable[DeviceRow]) -> Set[int]:
         """The ids of those of the devices that tell readings twice: in datalogs."""
         if not self.datalogs:
-            return ()
+            return frozenset()
         return {device.id for device in devices if device.device_type in self.datalogs}
 
     def other_reader(self, device_type: str, firmware: str | None, time: int) -> Reader | str:
@@ -72,6 +79,7 @@ def read_directory(
     problem of its own devices only. Without `javascript`, JavaScript codecs are such."""
     metric_ids = read_metric_ids(cursor)
     directory = Directory(version=version, metric_ids=metric_ids, gross_range=GrossRange(metric_ids))
+    directory.counters = read_unmapped_counters(cursor)
     directory.corrections = of_values(read_calibrations(cursor))
     devices = read_devices(cursor)
     directory.add(devices)
@@ -85,7 +93,7 @@ def read_directory(
             directory.problems[id_] = default
         else:
             directory.readers[id_] = default
-        if any(isinstance(reader, Reader) and reader.codec is None for reader in readers.values()):
+        if any(isinstance(reader, Reader) and reader.script for reader in readers.values()):
             scripted.add(id_)
         if any(entry.records is not None for entry in device_type.mapping):
             directory.datalogs.add(id_)
