@@ -2,8 +2,8 @@
 
 The state of every evaluation is derived: from the log of transitions, which holds the machine after each,
 and the readings since. What is kept in memory only saves reading them again. A reading newer than all of its
-series moves the machine on; any other makes the timeline be worked out anew from the last change before
-it, and the difference is logged.
+series moves the machine on; any other, and any that replaces or takes back another, makes the timeline be
+worked out anew from the last change before it, and the difference is logged.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 import structlog
 
@@ -49,6 +50,28 @@ class _State(NamedTuple):
     machine: Machine
     as_of: int
     alert_id: UUID | None
+
+
+class _News(NamedTuple):
+    """Readings that one rule looks at: `points` of one series, oldest first, one a moment.
+
+    From `since` (µs) on, where it is set, stored readings were replaced, or are gone: the points are then not
+    all that is new.
+    """
+
+    series: Series
+    watched: Watched
+    points: Points
+    since: int | None
+
+    @property
+    def first(self) -> int:
+        times = [time for time, _ in self.points[:1]]
+        return min([*times, *([] if self.since is None else [self.since])])
+
+    def follows(self, state: _State) -> bool:
+        """Whether nothing but the points came since this state, and they came behind it."""
+        return self.since is None and self.points[0][0] > state.as_of
 
 
 class Engine:
@@ -92,8 +115,9 @@ class Engine:
         if batches:
             known_at = max(batch.committed_at for batch in batches)
             readings = np.concatenate([batch.readings for batch in batches])
-            for series, watched, points in self._groups(readings):
-                await self._advance(connection, series, watched, points, known_at)
+            rewritten = np.repeat([batch.rewritten for batch in batches], [len(b.readings) for b in batches])
+            for news in self._news(readings, rewritten):
+                await self._advance(connection, news, known_at)
             await lanes.advance(connection, FOLLOWER, batches)
         self._cursor = {**cursor, **{batch.lane: batch.seq for batch in batches}}
         return len(batches)
@@ -112,48 +136,45 @@ class Engine:
                 if item is not None:
                     await outbox.publish(connection, alert_id=item.alert_id, seq=item.seq)
 
-    def _groups(self, readings: lanes.Readings) -> Iterator[tuple[Series, Watched, Points]]:
-        """Every (rule, series) that these readings concern, with its points, oldest first, one a moment."""
-        wanted = readings[np.isin(readings["metric_id"], self._watch.metric_ids)]
-        if not len(wanted):
+    def _news(self, readings: lanes.Readings, rewritten: npt.NDArray[np.bool_]) -> Iterator[_News]:
+        """What these readings say of every (rule, series) that they concern."""
+        chosen = np.flatnonzero(np.isin(readings["metric_id"], self._watch.metric_ids))
+        if not len(chosen):
             return
-        wanted = wanted[
-            np.lexsort([wanted[k] for k in ("value", "time", "channel", "metric_id", "device_id")])
-        ]
+        order = [readings[k][chosen] for k in ("value", "time", "channel", "metric_id", "device_id")]
+        chosen = chosen[np.lexsort(order)]
+        wanted, rewritten = readings[chosen], rewritten[chosen]
         keys = wanted[["device_id", "metric_id", "channel"]]
         starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-        for group in np.split(wanted, starts[1:]):
+        for group, anew in zip(np.split(wanted, starts[1:]), np.split(rewritten, starts[1:]), strict=True):
+            since = int(group["time"][anew].min()) if anew.any() else None
             device_id, metric_id, channel = (int(v) for v in group[0][["device_id", "metric_id", "channel"]])
             for watched in self._watch.of(device_id, metric_id, channel):
                 usable = group[np.isin(group["quality"], list(watched.rule.quality))]
-                if len(usable):
+                if len(usable) or since is not None:
                     points = zip(usable["time"].tolist(), usable["value"].tolist(), strict=True)
                     series = Series(watched.rule.id, device_id, metric_id, channel)
-                    yield series, watched, one_a_moment(watched.ladder, points)
+                    yield _News(series, watched, one_a_moment(watched.ladder, points), since)
 
     async def _advance(
         self,
         connection: psycopg.AsyncConnection[Any],
-        series: Series,
-        watched: Watched,
-        points: Points,
+        news: _News,
         known_at: datetime,
     ) -> None:
         """Move one series on: in memory when nothing comes of it, else in a savepoint of its own."""
-        ladder = watched.ladder
+        series, ladder, points = news.series, news.watched.ladder, news.points
         state = self._states.get(series)
         if state is not None and state.ladder != ladder:  # a level was moved: go on from here
             state = state._replace(ladder=ladder, machine=ladder.resume(state.machine))
-        if state is not None and points[0][0] > state.as_of:
+        if state is not None and news.follows(state):
             machine, changes = advance(ladder, state.machine, points)
             if not changes:
                 self._states[series] = _State(ladder, machine, points[-1][0], state.alert_id)
                 return
         try:
             async with connection.transaction():
-                self._states[series] = await self._log_changes(
-                    connection, series, watched, points, state, known_at
-                )
+                self._states[series] = await self._log_changes(connection, news, state, known_at)
         except psycopg.OperationalError:
             raise
         except Exception:
@@ -163,17 +184,15 @@ class Engine:
     async def _log_changes(
         self,
         connection: psycopg.AsyncConnection[Any],
-        series: Series,
-        watched: Watched,
-        points: Points,
+        news: _News,
         state: _State | None,
         known_at: datetime,
     ) -> _State:
-        rule, ladder = watched
-        if state is not None and points[0][0] > state.as_of:
+        series, (rule, ladder), points = news.series, news.watched, news.points
+        if state is not None and news.follows(state):
             found = _Timeline(*advance(ladder, state.machine, points), state.alert_id, [], points[-1][0])
         else:
-            found = await _work_out_anew(connection, series, watched, points)
+            found = await _work_out_anew(connection, news)
         written: list[Recorded] = []
         for plan in reconcile(found.alert_id, found.logged, found.changes):
             written += await record(
@@ -201,26 +220,25 @@ class _Timeline(NamedTuple):
     as_of: int
 
 
-async def _work_out_anew(
-    connection: psycopg.AsyncConnection[Any], series: Series, watched: Watched, points: Points
-) -> _Timeline:
-    """The timeline from the last change before these points on, from readings and log alone."""
-    rule, ladder = watched
-    history = await read_history(connection, series, points[0][0])
-    before = [i for i, change in enumerate(history.changes) if change.at < points[0][0]]
+async def _work_out_anew(connection: psycopg.AsyncConnection[Any], news: _News) -> _Timeline:
+    """The timeline from the last change before what is new on, from readings and log alone."""
+    series, (rule, ladder), first = news.series, news.watched, news.first
+    history = await read_history(connection, series, first)
+    before = [i for i, change in enumerate(history.changes) if change.at < first]
     base = max([*before, *([history.end] if history.end is not None else [])], default=None)
     if base is not None:
         start, after = ladder.resume(history.machines[base]), history.changes[base].at
         alert_id = history.changes[base].alert_id if start.step else None
     else:
         # What held before the newest earlier reading for `hold` would have been proven by that reading.
-        earlier = await newest_before(connection, series, rule, points[0][0])
-        after = (points[0][0] if earlier is None else earlier - ladder.hold) - 1
+        earlier = await newest_before(connection, series, rule, first)
+        after = (first if earlier is None else earlier - ladder.hold) - 1
         start, alert_id = ladder.start(), None
     known = one_a_moment(ladder, await read_points(connection, series, rule, after))
     machine, changes = advance(ladder, start, known)
     logged = history.changes[0 if base is None else base + 1 :]
-    return _Timeline(machine, changes, alert_id, logged, max(known[-1][0] if known else 0, points[-1][0]))
+    as_of = max(time for time, _ in [*known[-1:], *news.points[-1:], (after, 0.0)])
+    return _Timeline(machine, changes, alert_id, logged, as_of)
 
 
 def _worth_telling(

@@ -39,14 +39,23 @@ class DeviceView(BaseModel):
 
 
 class DecodeJobView(BaseModel):
-    """A wish that a device's stored frames be decoded anew; `frames` and `readings` count what came of it."""
+    """A wish that a device's stored frames be decoded anew.
+
+    Of `frames` looked at the readings of some `changed`; `readings` were stored. `untouched` ones are as they
+    were: no codec answered, or the store refused what it said. Without `redecoding_id` it is for frames that
+    nobody decoded yet.
+    """
 
     id: int
-    state: Literal["waiting", "done", "failed"]
+    redecoding_id: int | None
+    state: Literal["waiting", "done", "failed", "cancelled"]
     requested_at: datetime
     requested_by: str
     frames: int
+    expected: int | None
     readings: int
+    changed: int
+    untouched: int
     finished_at: datetime | None
     error: str | None
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import structlog
 
 from decoders.device_types import parse_device_type
 from decoders.mapping import DeviceType, choose_codec, default_codec
+from decoders.normalized import MOST_MEASUREMENTS
 from decoders.registry import Registry
 from telemetry.catalogue import CATALOGUE
 from telemetry.clock import from_micros
@@ -20,6 +21,7 @@ from telemetry.store.registry import (
     DeviceRow,
     read_device_types,
     read_devices,
+    read_map_versions,
     read_metric_ids,
     read_unmapped_counters,
 )
@@ -27,9 +29,16 @@ from telemetry.store.registry import (
 from .corrections import Corrections, of_values
 from .javascript import JavaScript
 from .quality import GrossRange
-from .readers import Reader, Readers, make_readers
+from .readers import Reader, Readers, Type, make_readers
 
 _log = structlog.get_logger()
+
+
+class Trial(NamedTuple):
+    """A device type as it would be: what `changes` give of `codec`, `codec_version`, `codecs` and `map`."""
+
+    device_type: str
+    changes: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -38,7 +47,8 @@ class Directory:
 
     A device type is in one of `readers`, `problems` and, where its codec depends on firmware or time, in
     `alternatives`. `scripted` are the devices whose type names a JavaScript codec, `datalogs` the types with
-    datalogs. `counters` are those known to be told beside maps, in normalized payloads.
+    datalogs. `counters` are those known to be told beside maps, in normalized payloads. `derived` are each
+    type's metrics and channels that are worked out of its counters.
     """
 
     version: int = -1
@@ -49,6 +59,7 @@ class Directory:
     scripted: frozenset[str] = frozenset()
     datalogs: set[str] = field(default_factory=set)
     counters: frozenset[str] = frozenset()
+    derived: dict[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
     metric_ids: dict[str, int] = field(default_factory=dict)
     gross_range: GrossRange = field(default_factory=lambda: GrossRange({}))
     corrections: Corrections = field(default_factory=Corrections)
@@ -63,6 +74,24 @@ class Directory:
             return frozenset()
         return {device.id for device in devices if device.device_type in self.datalogs}
 
+    def recipe(self, device: DeviceRow) -> str:
+        """All that decoding a frame of this device depends on beside the frame, as words."""
+        type_ = device.device_type or ""
+        if type_ in self.alternatives:
+            readers = [*self.alternatives[type_][1].values()]
+            periods = repr(self.alternatives[type_][0].codecs)
+        else:
+            readers = [self.readers.get(type_) or self.problems.get(type_, "")]
+            periods = ""
+        stamps = [reader if isinstance(reader, str) else reader.stamp for reader in readers]
+        return repr((type_, stamps, periods, device.firmware, sorted(device.variables.items())))
+
+    def stamp(self, device: DeviceRow, time: int) -> str | None:
+        """What a frame of this time (µs since 1970) is stamped with now; None where nothing can read it."""
+        type_ = device.device_type or ""
+        reader = self.readers.get(type_) or self.other_reader(type_, device.firmware, time)
+        return None if isinstance(reader, str) else reader.stamp
+
     def other_reader(self, device_type: str, firmware: str | None, time: int) -> Reader | str:
         """For a type that is not in `readers`: what reads a frame of this time (µs since 1970) from a device
         with this firmware, or why nothing does."""
@@ -73,20 +102,26 @@ class Directory:
 
 
 def read_directory(
-    cursor: psycopg.Cursor[Any], codecs: Registry, version: int, javascript: JavaScript | None = None
+    cursor: psycopg.Cursor[Any],
+    codecs: Registry,
+    version: int,
+    javascript: JavaScript | None = None,
+    trial: Trial | None = None,
 ) -> Directory:
     """What the devices there are need of the registry; a device type or codec that cannot be used is a
-    problem of its own devices only. Without `javascript`, JavaScript codecs are such."""
+    problem of its own devices only. Without `javascript`, JavaScript codecs are such. With a `trial`, one
+    device type is read as it would be."""
     metric_ids = read_metric_ids(cursor)
     directory = Directory(version=version, metric_ids=metric_ids, gross_range=GrossRange(metric_ids))
     directory.counters = read_unmapped_counters(cursor)
     directory.corrections = of_values(read_calibrations(cursor))
     devices = read_devices(cursor)
     directory.add(devices)
-    types = list(_used_types(cursor, directory, {row.device_type for row in devices}))
+    types = list(_used_types(cursor, directory, {row.device_type for row in devices}, trial))
     scripted = set()
-    for device_type, readers in zip(types, make_readers(cursor, codecs, javascript, types), strict=True):
+    for (device_type, _), readers in zip(types, make_readers(cursor, codecs, javascript, types), strict=True):
         id_, default = device_type.id, readers[default_codec(device_type)]
+        directory.derived[id_] = frozenset(_derived(device_type, directory.counters))
         if device_type.codecs:
             directory.alternatives[id_] = device_type, readers
         elif isinstance(default, str):
@@ -102,14 +137,29 @@ def read_directory(
 
 
 def _used_types(
-    cursor: psycopg.Cursor[Any], directory: Directory, used: Collection[str | None]
-) -> Iterator[DeviceType]:
+    cursor: psycopg.Cursor[Any], directory: Directory, used: Collection[str | None], trial: Trial | None
+) -> Iterator[Type]:
     """A device repository brings a thousand types; no more are made ready than have devices."""
+    versions = read_map_versions(cursor)
     for data in read_device_types(cursor):
         if data["id"] not in used:
             continue
+        map_version = versions.get(data["id"], "")
+        if trial is not None and data["id"] == trial.device_type:
+            data.update(trial.changes)
+            map_version = "trial" if "map" in trial.changes else map_version
         try:
-            yield parse_device_type(data, CATALOGUE)
+            yield Type(parse_device_type(data, CATALOGUE), map_version)
         except QuantracError as error:
             directory.problems[data["id"]] = f"device type {data['id']}: {error}"
             _log.warning("device_type_unusable", device_type=data["id"], problem=str(error))
+
+
+def _derived(device_type: DeviceType, counters: Iterable[str]) -> Iterator[tuple[str, int]]:
+    reported = {(entry.metric, entry.channel) for entry in device_type.mapping}
+    mapped = {metric for metric, _ in reported}
+    beside = {(one, n) for one in counters if one not in mapped for n in range(MOST_MEASUREMENTS)}
+    for metric, channel in reported | beside:
+        growth = CATALOGUE[metric].increment
+        if growth is not None and (growth, channel) not in reported:
+            yield growth, channel

@@ -97,7 +97,7 @@ def decode(
         normalised = reader.normalise(fields, device.variables)
         log = reader.datalog and reader.datalog(fields, from_micros(time), device.variables)
     except _Unanswered as error:
-        return Decoded([], None, None, storable(f"{reader.stamp}: {error}"), retry=error.reason)
+        return Decoded([], None, None, storable(f"{reader.codec_stamp}: {error}"), retry=error.reason)
     except DecodeError as error:
         return Decoded([], None, reader.stamp, storable(str(error)))
     except (Exception, SystemExit) as error:  # a third party's codec may raise anything, and fails alone

@@ -21,13 +21,14 @@ from .javascript import JavaScript
 
 _log = structlog.get_logger()
 
-NORMALIZED = "normalized_payload"
-"""The stamp of frames that no codec was needed for."""
+NORMALIZED = "normalized_payload@1"
+"""Stands for codec@version where the network server decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A device type with one of its codecs: that codec, its map, and the stamp stored beside what they give.
+    """A device type with one of its codecs: that codec, its map, and the stamp stored beside what they give,
+    codec@version/map_version.
 
     `codec` is None where the codec is JavaScript; `script` is then its name in a `Call`. A type without a
     codec has neither, and reads what the network server made of its payloads. `mapped` are the map's metrics.
@@ -39,6 +40,11 @@ class Reader:
     normalise: Normalise
     datalog: ReadDatalog | None
     mapped: frozenset[str]
+
+    @property
+    def codec_stamp(self) -> str:
+        """codec@version."""
+        return self.stamp.rpartition("/")[0]
 
 
 Readers = dict[CodecChoice, Reader | str]
@@ -54,15 +60,26 @@ class _Usable(NamedTuple):
 _Named = tuple[str, str | None]  # a codec's id, and its version where the device type says which
 
 
+class Type(NamedTuple):
+    """A device type, and the name of its map's version."""
+
+    device_type: DeviceType
+    map_version: str
+
+
 def make_readers(
-    cursor: psycopg.Cursor[Any], codecs: Registry, javascript: JavaScript | None, types: Sequence[DeviceType]
+    cursor: psycopg.Cursor[Any], codecs: Registry, javascript: JavaScript | None, types: Sequence[Type]
 ) -> list[Readers]:
     """The readers of each of these types; JavaScript codecs come from `codecs`, then from the store, and are
     handed to `javascript`."""
     stored = (Script(one.id, one.version, None, one.fresh, one.origin) for one in list_codecs(cursor))
-    named = {(choice.codec, choice.version): None for type_ in types for choice in _choices(type_)}
+    named = {
+        (choice.codec, choice.version): None for type_ in types for choice in _choices(type_.device_type)
+    }
     usable = _resolve(cursor, codecs.with_scripts(stored), javascript, named)
-    return [{choice: _reader(type_, choice, usable) for choice in _choices(type_)} for type_ in types]
+    return [
+        {choice: _reader(type_, choice, usable) for choice in _choices(type_.device_type)} for type_ in types
+    ]
 
 
 def _choices(device_type: DeviceType) -> tuple[CodecChoice, ...]:
@@ -108,13 +125,13 @@ def _script(javascript: JavaScript | None, script: Script, source: str | None) -
     return _Usable(None, key, f"{script.id}@{script.version}")
 
 
-def _reader(
-    device_type: DeviceType, choice: CodecChoice, usable: Mapping[_Named, _Usable | str]
-) -> Reader | str:
+def _reader(type_: Type, choice: CodecChoice, usable: Mapping[_Named, _Usable | str]) -> Reader | str:
+    device_type = type_.device_type
     # Nothing to warn of where there is no codec: its vendor published none.
     found = usable[choice.codec, choice.version] if choice.codec else _Usable(None, "", NORMALIZED)
     if isinstance(found, str):
         _log.warning("device_type_unusable", device_type=device_type.id, problem=found)
         return f"device type {device_type.id}: {found}"
+    found = found._replace(stamp=f"{found.stamp}/{type_.map_version}")
     mapped = frozenset(entry.metric for entry in device_type.mapping)
     return Reader(*found, compile_mapping(device_type), compile_datalog(device_type), mapped)

@@ -1,50 +1,55 @@
-"""Frames that are stored already, decoded again: what adopting a device asks for."""
+"""Frames that are stored already, decoded again: of adopted devices, and after a change of codec or map.
+
+What is to be read by is in force first; who still reads by the old is waited for. Then the frames of one
+device after the other are decoded, some hundred a transaction, and what differs is replaced. A transaction
+notes how far it got, so a crash costs one of them.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import structlog
 
+from decoders.datalog import AHEAD
 from decoders.registry import Registry
+from telemetry.clock import micros
+from telemetry.store.registry import DeviceRow
 from telemetry.store.writer import FENCE, registry_version
 
-from .again import FRAME_COLUMNS, Frame, decode_again
+from .again import Frame, decode_again
+from .decode_jobs import Job, Progress, Span, end, lock_devices, next_job, reached, read_window
 from .directory import Directory, read_directory
 from .faults import blames_content
 from .javascript import Answers, JavaScript, Unasked
-from .text import storable
 
 _log = structlog.get_logger()
 FRAMES_A_STEP = 500
 FENCE_SECONDS = 5
+SHARE = 0.3  # of the time, of an ingest process
 
-_NEXT_JOB = """
-    SELECT job.id, device.dev_eui FROM decode_job job JOIN device ON device.id = job.device_id
-    WHERE job.state = 'waiting'
-    ORDER BY job.id LIMIT 1
-    FOR NO KEY UPDATE OF job SKIP LOCKED
-"""
-# Frames without a codec's stamp were never decoded; those with one have their readings.
-_FRAMES = f"""
-    SELECT {FRAME_COLUMNS} FROM uplink
-    WHERE device_id = %s AND decoded_by IS NULL AND (time, id) > (%s, %s)
-    ORDER BY time, id LIMIT %s
-    FOR UPDATE  -- of two jobs for one device the second waits, then sees the stamp and skips
-"""  # noqa: S608
-_DONE = "UPDATE decode_job SET state = 'done', finished_at = now(), frames = %s, readings = %s WHERE id = %s"
-_FAILED = "UPDATE decode_job SET state = 'failed', finished_at = now(), error = %s WHERE id = %s"
+
+class Step(NamedTuple):
+    """A transaction at a job: how many frames it looked at, and whether the job ended."""
+
+    frames: int
+    ended: bool
+
+
+class _Unfenced(Exception):
+    """Writers may still decode by the registry before this order; nobody waited for them yet."""
+
+    def __init__(self, order: tuple[str, int]) -> None:
+        super().__init__(*order)
+        self.order = order
 
 
 class Redecoder:
-    """Works off `decode_job`, one job and a few hundred frames a transaction, on a lane of its own.
-
-    Many processes may run one: a job is locked while it is worked on.
-    """
+    """Works off `decode_job` on a lane of its own; many processes may run one."""
 
     def __init__(
         self,
@@ -53,92 +58,154 @@ class Redecoder:
         writer: str,
         codecs: Registry,
         javascript: JavaScript | None = None,
+        redecoding: int | None = None,
+        share: float = 1.0,
     ) -> None:
+        """Works at the jobs of one `redecoding`, or at those that are ingest's; at most for this `share` of
+        the time."""
         self._connect = connect
         self._writer = writer
         self._codecs = codecs
         self._javascript = javascript
+        self._redecoding = redecoding
+        self._share = share
         self._answers = Answers(javascript)
         self._directory = Directory()
+        self._fenced: set[tuple[str, int]] = set()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
         """Let `run_waiting` return after the step it is at; the job goes on with the next process."""
         self._stopping.set()
 
-    def run_waiting(self) -> int:
-        """Work off all jobs that wait; returns how many. One that its frames or codec spoil is marked failed.
+    def run_waiting(self, told: Callable[[Step], None] = lambda step: None) -> int:
+        """Work off all jobs that wait; returns how many ended. Each step is `told`.
+
+        A job whose device type cannot be read is marked failed, and so is in the end one with frames that
+        cannot be stored.
 
         Raises:
             psycopg.Error: the database is away, busy or not migrated; finished steps stay done, the job
                 goes on later.
         """
+        ended = 0
         with self._connect() as connection:
             connection.autocommit = True
-            done = 0
-            while not self._stopping.is_set() and self._one_job(connection):
-                done += 1
-            return done
+            while not self._stopping.is_set():
+                started = time.perf_counter()
+                step = self._step(connection)
+                if step is None:
+                    break
+                told(step)
+                ended += step.ended
+                self._stopping.wait((time.perf_counter() - started) * (1 / self._share - 1))
+        return ended
 
-    def _one_job(self, connection: psycopg.Connection[Any]) -> bool:
-        with connection.transaction(), connection.cursor(binary=True) as cursor:
-            job = cursor.execute(_NEXT_JOB).fetchone()
-            if job is None:
-                return False
-            job_id, dev_eui = job
-            try:
-                frames, readings = self._decode_all(dev_eui)
-            except Exception as error:
-                if not blames_content(error):
-                    raise
-                _log.exception("decode_job_failed", job=job_id, dev_eui=dev_eui)
-                cursor.execute(_FAILED, (storable(f"{type(error).__name__}: {error}"), job_id))
-                return True
-            if self._stopping.is_set():
-                return False
-            cursor.execute(_DONE, (frames, readings, job_id))
-        _log.info("frames_decoded_again", dev_eui=dev_eui, frames=frames, readings=readings)
-        return True
+    def _step(self, connection: psycopg.Connection[Any]) -> Step | None:
+        try:
+            while True:
+                try:
+                    with connection.transaction(), connection.cursor(binary=True) as cursor:
+                        return self._attempt(cursor)
+                except Unasked as unasked:
+                    self._answers.fetch(unasked)
+                except _Unfenced as unfenced:
+                    self._fence()
+                    self._fenced.add(unfenced.order)
+        finally:
+            self._answers.forget()
 
-    def _decode_all(self, dev_eui: str) -> tuple[int, int]:
+    def _fence(self) -> None:
         # Waits for every writer that still decodes by the old registry; later ones read the new. Not for
         # long: whoever comes meanwhile waits behind us, and one writer may hang.
         with self._connect() as fence:
             fence.execute(f"SET LOCAL lock_timeout = '{FENCE_SECONDS}s'")
             fence.execute("SELECT pg_advisory_xact_lock(%s)", (FENCE,))
-        frames = readings = 0
-        after = (datetime.fromisoformat("0001-01-01T00:00:00+00:00"), 0)
-        while not self._stopping.is_set() and (step := self._step(dev_eui, after)):
-            after, stepped, read = step
-            frames, readings = frames + stepped, readings + read
-        return frames, readings
 
-    def _step(
-        self, dev_eui: str, after: tuple[datetime, int]
-    ) -> tuple[tuple[datetime, int], int, int] | None:
-        """One transaction beside the job's own, so that progress outlives a crash."""
+    def _attempt(self, cursor: psycopg.Cursor[Any]) -> Step | None:
+        # As every writer does: a calibration that changes meanwhile finds these readings, or they it.
+        version = registry_version(cursor)
+        if version != self._directory.version:
+            self._directory = read_directory(cursor, self._codecs, version, self._javascript)
+        job = next_job(cursor, self._redecoding)
+        if job is None:
+            return None
+        order = ("job", job.id) if job.redecoding_id is None else ("redecoding", job.redecoding_id)
+        if order not in self._fenced:
+            raise _Unfenced(order)
+        device = self._directory.devices[job.dev_eui]
+        if job.redecoding_id is not None:
+            problem = self._directory.problems.get(device.device_type or "")
+            if device.device_type is None or problem:
+                end(cursor, job.id, problem or "the device is not registered any more")
+                return Step(0, ended=True)
+            device = device._replace(status="active")  # its frames are from when it was
+        lock_devices(cursor, [device.id])
+        return self._window(cursor, job, device)
+
+    def _window(self, cursor: psycopg.Cursor[Any], job: Job, device: DeviceRow) -> Step:
+        recipe = self._directory.recipe(device)
+        anew = job.recipe is not None and job.recipe != recipe
+        after = None
+        if job.reached_time is not None and job.reached_id is not None and not anew:
+            after = job.reached_time, job.reached_id
+        decoded = job.redecoding_id is not None
+        frames = read_window(cursor, device.id, job.span, after, FRAMES_A_STEP, decoded=decoded)
+        if not frames:
+            end(cursor, job.id, None if anew else job.error)
+            _log.info("frames_decoded_again", job=job.id, dev_eui=job.dev_eui)
+            return Step(0, ended=True)
+        todo = frames
+        if decoded and after is not None and device.device_type in self._directory.datalogs:
+            # What an earlier window took away may have to be told by a frame that came just before it.
+            before = Span(max(after[0] - AHEAD, job.span.since), after[0])
+            todo = [*read_window(cursor, device.id, before, None, FRAMES_A_STEP), *frames]
+        elif not job.every_frame:
+            todo = [frame for frame in frames if differs(frame, device, self._directory)]
+        done = self._decode(cursor, job, device, todo)._replace(frames=len(frames))
+        reached(cursor, job, frames[-1], recipe, done, anew=anew)
+        return Step(len(frames), ended=False)
+
+    def _decode(
+        self, cursor: psycopg.Cursor[Any], job: Job, device: DeviceRow, frames: list[Frame]
+    ) -> Progress:
+        """All of these frames but those that cannot be stored."""
+        if not frames:
+            return Progress(0)
+        known = [(frame, device) for frame in frames]
+        remembered = None if job.redecoding_id is None else job.id
         try:
-            while True:
-                try:
-                    return self._attempt(dev_eui, after)
-                except Unasked as unasked:
-                    self._answers.fetch(unasked)
-        finally:
-            self._answers.forget()
+            with cursor.connection.transaction():
+                again, counts = decode_again(
+                    cursor, self._writer, known, self._directory, self._answers, remembered
+                )
+        except Exception as error:
+            if isinstance(error, Unasked) or not blames_content(error):
+                raise
+            if len(frames) > 1:
+                middle = len(frames) // 2
+                halves = (
+                    self._decode(cursor, job, device, part) for part in (frames[:middle], frames[middle:])
+                )
+                return _sum(*halves)
+            _log.exception("frame_not_decoded_again", job=job.id, dev_eui=job.dev_eui, uplink=frames[0].id)
+            return Progress(1, untouched=1, error=f"{type(error).__name__}: {error}")
+        left = [one.problem for one in again.untouched.values()]
+        return Progress(len(frames), *counts, untouched=len(left), error=left[-1] if left else None)
 
-    def _attempt(
-        self, dev_eui: str, after: tuple[datetime, int]
-    ) -> tuple[tuple[datetime, int], int, int] | None:
-        with self._connect() as connection, connection.cursor(binary=True) as cursor:
-            # As every writer does: a calibration that changes meanwhile finds these readings, or they it.
-            version = registry_version(cursor)
-            if version != self._directory.version:
-                self._directory = read_directory(cursor, self._codecs, version, self._javascript)
-            device = self._directory.devices[dev_eui]
-            cursor.execute(_FRAMES, (device.id, *after, FRAMES_A_STEP))
-            frames = [Frame(*row) for row in cursor.fetchall()]
-            if not frames:
-                return None
-            known = [(frame, device) for frame in frames]
-            again = decode_again(cursor, self._writer, known, self._directory, self._answers)
-        return (frames[-1].time, frames[-1].id), len(frames), again.readings
+
+def differs(frame: Frame, device: DeviceRow, directory: Directory) -> bool:
+    """Whether the frame may say something else now. What records say depends on their neighbours too."""
+    if frame.decoded_by is None or device.device_type in directory.datalogs:
+        return True
+    return frame.decoded_by != directory.stamp(device, micros(frame.time))
+
+
+def _sum(one: Progress, other: Progress) -> Progress:
+    return Progress(
+        one.frames + other.frames,
+        one.readings + other.readings,
+        one.changed + other.changed,
+        one.untouched + other.untouched,
+        other.error or one.error,
+    )

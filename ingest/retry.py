@@ -20,6 +20,7 @@ from telemetry.model import Event, Key, RawMessage, Reject, Uplink, message_key
 from telemetry.store.writer import assigned_times, registry_version, stored_under
 
 from .again import FRAME_COLUMNS, Frame, decode_again
+from .decode_jobs import lock_devices
 from .directory import read_directory
 from .javascript import Answers, JavaScript, Unasked
 from .metrics import RETRIED
@@ -35,13 +36,16 @@ _CLAIM = """
     FOR UPDATE SKIP LOCKED
 """
 _READ = "SELECT id, topic, message, received_at, source FROM reject WHERE id = ANY(%s) ORDER BY id"
-# Without a codec's stamp there are no readings yet; whoever writes them locks the frame and sets the stamp.
+# Without a codec's stamp there are no readings yet; whoever writes them locks the device and sets the stamp.
 _UNDECODED = f"""
     SELECT device_id, {FRAME_COLUMNS} FROM uplink
     WHERE (time, dedup_key) IN (SELECT * FROM unnest(%s::timestamptz[], %s::uuid[])) AND decoded_by IS NULL
     ORDER BY time, id
-    FOR UPDATE
 """  # noqa: S608
+_DEVICES = """
+    SELECT DISTINCT device_id FROM uplink
+    WHERE (time, dedup_key) IN (SELECT * FROM unnest(%s::timestamptz[], %s::uuid[]))
+"""
 _STORED = "UPDATE reject SET state = 'retried', tries = tries + 1, tried_at = %s WHERE id = ANY(%s)"
 _AGAIN = """
     UPDATE reject SET state = 'open', tries = tries + 1, tried_at = %s,
@@ -150,17 +154,19 @@ class Retrier:
         places = [(time, UUID(bytes=key)) for key, times in found.items() for time in times]
         with self._connect() as connection, connection.cursor(binary=True) as cursor:
             version = registry_version(cursor)
-            rows = cursor.execute(_UNDECODED, tuple(map(list, zip(*places, strict=True)))).fetchall()
+            asked = tuple(map(list, zip(*places, strict=True)))
+            lock_devices(cursor, [row[0] for row in cursor.execute(_DEVICES, asked)])
+            rows = cursor.execute(_UNDECODED, asked).fetchall()
             if not rows:
                 return {}
             directory = read_directory(cursor, self._codecs, version, self._javascript)
             devices = {device.id: device for device in directory.devices.values()}
             frames = [(Frame(*row[1:]), devices[row[0]]) for row in rows if row[0] in devices]
-            decoded = decode_again(cursor, self._lane, frames, directory, self._answers).decoded
+            again, _ = decode_again(cursor, self._lane, frames, directory, self._answers)
         return {
-            frame.dedup_key.bytes: decoded[frame.id]
+            frame.dedup_key.bytes: again.decoded[frame.id]
             for frame, _ in frames
-            if decoded[frame.id].retry is not None
+            if again.decoded[frame.id].retry is not None
         }
 
     def _parsed(self, row: Sequence[Any]) -> _Waiting:

@@ -18,7 +18,8 @@ from telemetry.clock import Clock
 from telemetry.settings import StoreSettings
 from telemetry.store.pool import Pool, async_pool
 
-from . import increments, recalibrate
+from . import increments, recalibrate, redecode
+from .decode_jobs import ANY_WAITING
 from .expiry import RejectExpiry
 from .increments import IncrementJob
 from .javascript import JavaScript
@@ -33,7 +34,6 @@ from .settings import IngestSettings
 _log = structlog.get_logger()
 _SOON = 2.0  # seconds between looks for work that somebody asked for
 _HOURLY = 3600.0
-_JOBS = "SELECT FROM decode_job WHERE state = 'waiting' LIMIT 1"
 _REJECTS = "SELECT FROM reject WHERE state = 'waiting' LIMIT 1"
 
 
@@ -54,7 +54,13 @@ class Workers:
         self._name = name
         self._store = store
         self._clock = clock
-        self._redecoder = Redecoder(connect, writer=f"{name}/again", codecs=codecs, javascript=javascript)
+        self._redecoder = Redecoder(
+            connect,
+            writer=f"{name}/again",
+            codecs=codecs,
+            javascript=javascript,
+            share=redecode.SHARE,
+        )
         self._retrier = Retrier(
             connect,
             writer=f"{name}/retry",
@@ -99,7 +105,7 @@ class Workers:
 
         stop = self._stop
         work = {
-            "redecode": repeat("redecode", self._redecoder.run_waiting, _SOON, stop, any_of(_JOBS)),
+            "redecode": repeat("redecode", self._redecoder.run_waiting, _SOON, stop, any_of(ANY_WAITING)),
             "retry": repeat("retry", self._retrier.run_waiting, _SOON, stop, any_of(_REJECTS)),
             "expiry": repeat("expiry", self._expiry.run_once, _HOURLY, stop),
             "latest": keep_latest(pool, self._drained),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from decoders.javascript.calls import Call
 from decoders.javascript.workers import JsWorkers
 from quantrac.codec_import import Plan, codec_ids, lock_registry, make_plan, read_known, write_plan
 from quantrac.progress import progress_bar
+from quantrac.texts import actor
 from telemetry.catalogue import CATALOGUE
 from telemetry.errors import UsageError
 from telemetry.store.codecs import add_codec, codec_version, list_codecs
@@ -77,7 +77,7 @@ def add_checkout(url: str, checkout: Checkout, *, force: bool) -> Report:
             cursor.execute("SELECT pg_advisory_lock(hashtext('quantrac codecs add'))")
             plan = make_plan(catalogue, origin, refused, *read_known(cursor))
         with progress_bar("writing") as progress:
-            write_plan(connection, plan, origin=_NAMES[origin], actor=_actor(), progress=progress)
+            write_plan(connection, plan, origin=_NAMES[origin], actor=actor(), progress=progress)
     ids = codec_ids(catalogue, origin)
     report = _report(plan)
     report.refused = {ids.get(content, content): "\n".join(reasons) for content, reasons in refused.items()}
@@ -109,7 +109,7 @@ def add_single(
         lock_registry(cursor)
         known = [entry.version for entry in list_codecs(cursor) if entry.id == codec]
         added = add_codec(
-            cursor, codec, single.codec.text, fresh=fresh, origin=f"folder {folder.name}", added_by=_actor()
+            cursor, codec, single.codec.text, fresh=fresh, origin=f"folder {folder.name}", added_by=actor()
         )
         for type_ in types:
             save_device_type(cursor, type_.to_dict())
@@ -194,14 +194,6 @@ def _check_names(codec: str, types: list[DeviceType], taken: Collection[str]) ->
             raise UsageError(
                 f"{DEVICE_TYPE_FILE}: the device type {type_.id} comes with the program; rename it"
             )
-
-
-def _actor() -> str:
-    """Who sits at the keyboard, as far as the system knows."""
-    try:
-        return f"command line ({getpass.getuser()})"
-    except (OSError, KeyError):
-        return "command line"
 
 
 def _section(title: str, rows: list[str], most: int) -> Iterator[str]:

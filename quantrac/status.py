@@ -15,6 +15,9 @@ _QUERIES = {
     "rejects": "SELECT count(*) AS open FROM reject WHERE state = 'open'",
     "devices": "SELECT count(*) FILTER (WHERE status = 'active') AS active,"
     " count(*) FILTER (WHERE status = 'unregistered') AS unregistered FROM device",
+    "redecodings": "SELECT count(DISTINCT redecoding_id) AS waiting, count(*) AS devices,"
+    " coalesce(sum(greatest(expected - frames, 0)), 0)::bigint AS frames"
+    " FROM decode_job WHERE state = 'waiting' AND redecoding_id IS NOT NULL",
     "alerts": "SELECT count(*) AS firing, count(*) FILTER (WHERE acked_at IS NULL) AS unacknowledged"
     " FROM alert WHERE state = 'firing'",
     "deliveries": "SELECT count(*) FILTER (WHERE state = 'pending') AS pending,"

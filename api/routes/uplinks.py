@@ -46,6 +46,16 @@ _READINGS = """
     ) r
     ORDER BY r.time, m.key, r.channel LIMIT 1000
 """
+_SUPERSEDED = """
+    SELECT s.replaced_at, s.decoded_by, s.problem, coalesce(
+        (SELECT jsonb_agg(jsonb_build_object(
+                    'metric', m.key, 'unit', m.unit, 'channel', one -> 1,
+                    'time', to_timestamp((one ->> 2)::numeric / 1000000), 'value', one -> 3, 'raw', one -> 4,
+                    'quality', one -> 5))
+         FROM jsonb_array_elements(s.readings) AS one JOIN metric m ON m.id = (one ->> 0)::int), '[]'
+    ) AS readings
+    FROM superseded s WHERE s.uplink_id = %s ORDER BY s.replaced_at DESC LIMIT 100
+"""
 
 
 class UplinkView(BaseModel):
@@ -91,11 +101,22 @@ class UplinkReading(BaseModel):
     unit: str
 
 
+class Superseded(BaseModel):
+    """What an uplink said until it was decoded again: by whom, and those readings that gave way."""
+
+    replaced_at: datetime
+    decoded_by: str | None
+    problem: str | None
+    readings: list[UplinkReading]
+
+
 class UplinkDetail(UplinkView):
-    """With the network server's message as it came (base64, null when not kept) and what was read from it."""
+    """With the network server's message as it came (base64, null when not kept), what was read from it, and
+    what was read from it before, newest first."""
 
     message: str | None
     readings: list[UplinkReading]
+    superseded: list[Superseded]
 
 
 @router.get("", dependencies=[Depends(require("viewer"))])
@@ -124,9 +145,12 @@ async def get_uplink(id: RowId, db: Db) -> UplinkDetail:
     if row is None:
         raise not_found("uplink", id)
     readings = await (await db.execute(_READINGS, row)).fetchall()
+    superseded = await (await db.execute(_SUPERSEDED, (id,))).fetchall()
     message = row["message"] if row["message"] is not None else await messages.find(db, row["id"])
     told = None if message is None else base64.b64encode(message).decode()
-    return UplinkDetail.model_validate({**_shown(row), "message": told, "readings": readings})
+    return UplinkDetail.model_validate(
+        {**_shown(row), "message": told, "readings": readings, "superseded": superseded}
+    )
 
 
 def _shown(row: Row) -> Row:

@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 
 from quantrac.commands.options import AsJson, Data
 from quantrac.context import Context
+from quantrac.texts import printable
 from telemetry.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def list_(
         _print_json([row.model_dump(mode="json") for row in rows])
         return
     for row in rows:
-        what = f"{row.state:<9}  {row.reason:<15}  {row.dev_eui or '-':<16}  {_line(row.detail)}"
+        what = f"{row.state:<9}  {row.reason:<15}  {row.dev_eui or '-':<16}  {printable(row.detail)}"
         typer.echo(f"{row.id:>8}  {row.received_at:%Y-%m-%d %H:%M:%S}  {what}")
     if not rows:
         typer.echo("none")
@@ -97,11 +98,11 @@ def show(
     for name, value in found.model_dump(
         exclude={"message", "message_hex", "message_text", "truncated"}
     ).items():
-        typer.echo(f"{name:<12} {'-' if value is None else _line(str(value))}")
+        typer.echo(f"{name:<12} {'-' if value is None else printable(str(value))}")
     beginning = bytes.fromhex(found.message_hex)[:DUMPED_BYTES]
     typer.echo("")
     for line in beginning.decode("utf-8", "replace").splitlines():
-        typer.echo(_line(line))
+        typer.echo(printable(line))
     typer.echo("")
     for line in hex_dump(beginning):
         typer.echo(line)
@@ -213,8 +214,3 @@ def _tell(as_json: bool, answer: dict[str, int], sentence: str) -> None:
 
 def _print_json(value: object) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
-
-
-def _line(text: str) -> str:
-    """On one line and without what could steer a terminal: the text came from outside."""
-    return "".join(sign if sign.isprintable() else "·" for sign in text)

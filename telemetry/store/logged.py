@@ -8,7 +8,7 @@ writer.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +36,13 @@ _STORED = """
         SELECT time, dedup_key FROM uplink
         WHERE id = r.uplink_id AND time >= a.time - interval '6 minutes' LIMIT 1) u ON true
 """
+_SPANS = """
+    INSERT INTO logged_span (uplink_id, time, oldest)
+    SELECT id, timestamptz 'epoch' + us * interval '1 microsecond',
+           timestamptz 'epoch' + oldest * interval '1 microsecond'
+    FROM unnest(%s::int8[], %s::int8[], %s::int8[]) AS t (id, us, oldest)
+    ON CONFLICT (uplink_id) DO UPDATE SET oldest = least(logged_span.oldest, excluded.oldest)
+"""
 _REMOVE = """
     DELETE FROM reading r
     USING unnest(%s::int4[], %s::int2[], %s::int2[], %s::int8[], %s::int8[])
@@ -52,6 +59,17 @@ class Settled(NamedTuple):
 
     readings: Readings
     replaced: int
+
+
+class Decision(NamedTuple):
+    """What of the readings is to be stored, and which stored ones have to go, by series, time and frame.
+
+    `oldest` is the time (µs since 1970) that the records of each frame go back to.
+    """
+
+    readings: Readings
+    gone: list[tuple[_Key, int]]
+    oldest: dict[int, int]
 
 
 class _Claim(NamedTuple):
@@ -79,7 +97,19 @@ def lock(cursor: psycopg.Cursor[Any], device_ids: Collection[int]) -> None:
 def settle(
     cursor: psycopg.Cursor[Any], readings: Readings, device_ids: Collection[int], frames: Frames
 ) -> Settled:
-    """Decide on the readings of these devices, locked before; what is stored and has to go is deleted."""
+    """`decide`, and delete what is stored and has to go; the devices were locked before."""
+    decision = decide(cursor, readings, device_ids, frames)
+    make_room(cursor, decision, frames)
+    return Settled(decision.readings, len(decision.gone))
+
+
+def decide(
+    cursor: psycopg.Cursor[Any], readings: Readings, device_ids: Collection[int], frames: Frames
+) -> Decision:
+    """Which of the readings of these devices hold, against each other and against those of other frames.
+
+    What `frames` themselves have in the store does not count: it is what `readings` replace.
+    """
     rows = np.flatnonzero(np.isin(readings["device_id"], list(device_ids)))
     claims: dict[_Key, list[_Claim]] = {}
     for row, device, metric, channel, time, uplink_id in zip(
@@ -94,29 +124,41 @@ def settle(
         claim = _Claim(time != frame_time, frame_time, key, uplink_id, row)
         claims.setdefault((device, metric, channel, time), []).append(claim)
     if not claims:
-        return Settled(readings, 0)
-    _add_stored(cursor, claims)
+        return Decision(readings, [], {})
+    _add_stored(cursor, claims, frames)
     keep = np.ones(len(readings), bool)
     gone: list[tuple[_Key, int]] = []
+    oldest: dict[int, int] = {}
     for series, several in claims.items():
         first = min(several)
         for claim in several:
             if claim is first or not claim.logged:
+                if claim.row >= 0 and claim.logged:
+                    oldest[claim.uplink_id] = min(series[3], oldest.get(claim.uplink_id, series[3]))
                 continue
             if claim.row >= 0:
                 keep[claim.row] = False
             else:
                 gone.append((series, claim.uplink_id))
-    if gone:
-        _remove(cursor, gone)
-    return Settled(readings[keep], len(gone))
+    return Decision(readings[keep], gone, oldest)
 
 
-def _add_stored(cursor: psycopg.Cursor[Any], claims: dict[_Key, list[_Claim]]) -> None:
+def make_room(cursor: psycopg.Cursor[Any], decision: Decision, frames: Frames) -> None:
+    """Delete what has to go, and note how far back each frame's records go."""
+    if decision.gone:
+        _remove(cursor, decision.gone)
+    if ids := list(decision.oldest):
+        times = [frames[uplink_id][0] for uplink_id in ids]
+        cursor.execute(_SPANS, (ids, times, list(decision.oldest.values())))
+
+
+def _add_stored(cursor: psycopg.Cursor[Any], claims: dict[_Key, list[_Claim]], own: Container[int]) -> None:
     keys = list(claims)
     cursor.execute(_STORED, _columns(keys))
     for number, uplink_id, frame_time, frame_key in cursor.fetchall():
         key = keys[number - 1]
+        if uplink_id in own:
+            continue
         if frame_time is None:  # a reading whose frame is gone was there first
             claim = _Claim(True, 0, b"", uplink_id, -1)
         else:

@@ -34,6 +34,12 @@ def read_device_types(cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
     return [dict(zip(keys, row, strict=True)) for row in cursor.fetchall()]
 
 
+def read_map_versions(cursor: psycopg.Cursor[Any]) -> dict[str, str]:
+    """The version of each device type's map, by the type's id; table `device_type_map` has the maps."""
+    cursor.execute("SELECT id, map_version FROM device_type")
+    return dict(cursor.fetchall())
+
+
 def read_metric_ids(cursor: psycopg.Cursor[Any]) -> dict[str, int]:
     cursor.execute("SELECT key, id FROM metric")
     return dict(cursor.fetchall())

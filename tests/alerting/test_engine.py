@@ -70,6 +70,17 @@ class River:
             copy_readings(cursor, readings)
             commit_batch(cursor, lane, readings)
 
+    def replace(self, ago: float, level: float | None, quality: int = 1) -> None:
+        """The reading of that many minutes ago is now another one, or none."""
+        at = NOW - timedelta(minutes=ago)
+        told = (micros(at), 0.0 if level is None else level, 1, self.device, self.metric, 0, quality)
+        with self.database.transaction(), psycopg.Cursor(self.database) as cursor:
+            cursor.execute("DELETE FROM reading WHERE time = %s", (at,))
+            readings = np.array([told], READING_DTYPE)
+            if level is not None:
+                copy_readings(cursor, readings)
+            commit_batch(cursor, "again", readings, replaced=1)
+
     def standing(self) -> list[tuple[int, str, int]]:
         """Changes of level that were not withdrawn: (minutes ago, kind, level), oldest first."""
         rows = self.database.execute(
@@ -450,3 +461,41 @@ async def test_a_disabled_endpoints_messages_are_kept(river: River, engine: Engi
     rows = river.database.execute("SELECT state, last_error FROM delivery ORDER BY endpoint_id").fetchall()
     assert [r["state"] for r in rows] == ["pending", "failed"]
     assert rows[1]["last_error"] == "the endpoint is disabled"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("instead", "quality"),
+    [(None, 9), (104.0, 1), (105.9, 4)],
+    ids=["gone", "lower", "failed"],
+)
+async def test_what_was_replaced_is_taken_back(
+    river: River, pool: Pool, instead: float | None, quality: int, restarted: bool
+) -> None:
+    """Frames decoded again: the newest reading, which an alert stands on, was none."""
+    engine = Engine(pool)
+    river.send((30, 104.0), (20, 104.1), (10, 105.6))
+    await drain(engine)
+    assert river.standing() == [(10, "opened", 2)]
+    river.replace(10, instead, quality)
+    await drain(Engine(pool) if restarted else engine)
+    assert river.standing() == []
+    assert [alert[:2] for alert in river.alerts()] == [("withdrawn", 0)]
+    river.send((5, 105.7))
+    await drain(engine)
+    assert river.standing() == [(5, "opened", 2)]
+
+
+async def test_what_was_replaced_long_ago_pages_nobody(river: River, engine: Engine) -> None:
+    days = 3 * 1440
+    river.send((days + 20, 104.0), (days + 10, 104.1), (days, 104.2), (1, 104.0))
+    await drain(engine)
+    river.replace(days + 10, 105.6)
+    await drain(engine)
+    assert river.standing() == [(days + 10, "opened", 2), (days, "resolved", 0)]
+    row = river.database.execute("SELECT bool_and(late) AS late FROM transition").fetchone()
+    assert row == {"late": True}
+    river.replace(days + 10, 104.1)
+    await drain(engine)
+    assert river.standing() == []
+    assert river.sent() == []

@@ -69,7 +69,36 @@ async def test_an_uplink_down_to_its_bytes(viewer: httpx.AsyncClient, world: Wor
     assert base64.b64decode(found["message"]) == MESSAGE
     assert [r["value"] for r in found["readings"]] == [103.9, 104.2]
     listed = (await viewer.get("/api/v1/uplinks")).json()["items"]
-    assert listed == [{k: v for k, v in found.items() if k not in ("message", "readings")}]
+    assert listed == [{k: v for k, v in found.items() if k not in ("message", "readings", "superseded")}]
+    assert found["superseded"] == []
+
+
+async def test_what_an_uplink_said_before(viewer: httpx.AsyncClient, world: World) -> None:
+    id_ = world.uplink(T0, decoded_by="acme@2/aa")
+    at = int(T0.timestamp()) * 1_000_000
+    for minute, stamp, readings in (
+        (1, "acme@1/aa", [[world.level, 0, at, 1.5, None, 1]]),
+        (2, "acme@2/bb", []),
+    ):
+        world.database.execute(
+            "INSERT INTO superseded (time, uplink_id, job_id, replaced_at, decoded_by, readings)"
+            " VALUES (%s, %s, 1, %s, %s, %s)",
+            (T0, id_, T0 + timedelta(minutes=minute), stamp, Jsonb(readings)),
+        )
+    newer, older = (await viewer.get(f"/api/v1/uplinks/{id_}")).json()["superseded"]
+    assert (newer["decoded_by"], newer["readings"]) == ("acme@2/bb", [])
+    assert older["decoded_by"] == "acme@1/aa"
+    assert older["readings"] == [
+        {
+            "metric": "water.level",
+            "unit": "m",
+            "channel": 0,
+            "time": T0.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "value": 1.5,
+            "raw": None,
+            "quality": 1,
+        }
+    ]
 
 
 async def test_whose_clock_it_was(viewer: httpx.AsyncClient, world: World) -> None:

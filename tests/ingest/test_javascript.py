@@ -110,7 +110,12 @@ def items(*messages: RawMessage) -> list[Item]:
 
 def frames(database: Database, *columns: str) -> list[tuple[Any, ...]]:
     rows = database.execute(f"SELECT {', '.join(columns)} FROM uplink ORDER BY time, id").fetchall()
-    return [tuple(row.values()) for row in rows]
+    return [tuple(_codec(name, value) for name, value in row.items()) for row in rows]
+
+
+def _codec(column: str, value: Any) -> Any:
+    """Of a stamp only the codec and its version."""
+    return value.partition("/")[0] if column == "decoded_by" and value is not None else value
 
 
 def values(database: Database) -> list[float]:

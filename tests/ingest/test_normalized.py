@@ -25,6 +25,7 @@ from telemetry.model import RawMessage, Uplink
 from telemetry.settings import StoreSettings
 from telemetry.store.codecs import add_codec
 from telemetry.store.pool import Pool, async_pool, connect
+from tests.ingest.redecoding import redecode
 from tests.ingest.says_json import CODECS
 from tests.ingest.store import NOW
 from tests.samples import samples
@@ -32,6 +33,7 @@ from tests.samples import samples
 Database = psycopg.Connection[dict[str, Any]]
 EUI, OTHER = "70b3d52dd600035a", "70b3d52dd600035b"
 (SAMPLE,) = (sample for sample in samples("tts_v3") if sample.name == "tts_v3/up")
+STAMP = "normalized_payload@1"
 AIR = [{"air": {"temperature": 21.5}, "battery": 3.4}]
 DECODES = "function decodeUplink(i) { return {data: {t: i.bytes[0]}}; }"
 HALVES = (
@@ -119,7 +121,12 @@ def readings(database: Database, eui: str = EUI) -> list[tuple[float, str, int, 
 
 def frames(database: Database, *columns: str) -> list[tuple[Any, ...]]:
     rows = database.execute(f"SELECT {', '.join(columns)} FROM uplink ORDER BY time, id").fetchall()
-    return [tuple(row.values()) for row in rows]
+    return [tuple(_shown(*cell) for cell in row.items()) for row in rows]
+
+
+def _shown(column: str, value: Any) -> Any:
+    """Without the map's version."""
+    return value.partition("/")[0] if column == "decoded_by" and value is not None else value
 
 
 def decode_again(database: Database, url: str, workers: JsWorkers) -> None:
@@ -144,9 +151,7 @@ def test_the_sample_without_a_codec(database: Database, writer: BatchWriter) -> 
         ("air.temperature", 0, 21.5),
         ("battery.voltage", 0, 3.4),
     ]
-    assert frames(database, "decoded_by", "problem", "fields", "normalized") == [
-        ("normalized_payload", None, None, AIR)
-    ]
+    assert frames(database, "decoded_by", "problem", "fields", "normalized") == [(STAMP, None, None, AIR)]
     commit(writer, message)
     assert len(readings(database)) == 2
 
@@ -158,7 +163,7 @@ def test_without_either(database: Database, writer: BatchWriter) -> None:
     assert frames(database, "decoded_by", "problem", "normalized") == [
         (None, "device type no-type has no codec", None),
         (None, "device type no-type has no codec", None),
-        ("normalized_payload", "payload: empty", AIR),
+        (STAMP, "payload: empty", AIR),
     ]
 
 
@@ -350,3 +355,25 @@ async def test_counters_beside_the_map_give_increments(
     while await job.step():
         pass
     assert [row for row in readings(database) if row[1] == "rain.increment"] == grown
+
+
+async def test_a_map_written_later_takes_over(
+    database: Database, database_url: str, writer: BatchWriter, pool: Pool
+) -> None:
+    job = IncrementJob(pool, writer="increments")
+    adopt(database, "json")
+    for minutes, mm in ((1, 10), (2, 12.5)):
+        payload = [{"rain": {"cumulative": mm}, "air": {"temperature": 20}}]
+        await asyncio.to_thread(commit, writer, up(minutes, payload, b'{"t": 21}'))
+    while await job.step():
+        pass
+    before = readings(database)
+    assert len(before) == 5
+    database.execute(
+        "UPDATE device_type SET mapping = %s", (Jsonb([{"field": "t", "metric": "air.temperature"}]),)
+    )
+    await asyncio.to_thread(redecode, database_url, "json-type")
+    while await job.step():
+        pass
+    changed = [(*row[:3], 21) if row[1] == "air.temperature" else row for row in before]
+    assert readings(database) == changed
