@@ -83,10 +83,8 @@ def compile_datalog(device_type: DeviceType) -> ReadDatalog | None:
                 if not isinstance(row, dict):
                     problems.append(f"{at}: no record")
                     continue
-                raw = look_up(row, reader.time_path)
-                time = read_time(raw, reader.records.clock)
-                fault = _fault(raw, time, uplink_time)
-                if time is None or fault:
+                time, fault = believed_time(look_up(row, reader.time_path), reader.records.clock, uplink_time)
+                if time is None:
                     problems.append(f"{at}.{reader.records.time}: {fault}")
                     continue
                 found = reader.normalise(row, variables)
@@ -97,6 +95,13 @@ def compile_datalog(device_type: DeviceType) -> ReadDatalog | None:
         return Datalog(list(readings.values()), problems)
 
     return read
+
+
+def believed_time(raw: Field, clock: str, uplink_time: datetime) -> tuple[datetime, None] | tuple[None, str]:
+    """The time (see `read_time`) of what an uplink of `uplink_time` tells, or what is wrong with it."""
+    time = read_time(raw, clock)
+    fault = _fault(raw, time, uplink_time)
+    return (None, fault) if time is None or fault else (time, None)
 
 
 def read_time(raw: Field, clock: str) -> datetime | None:
@@ -132,7 +137,7 @@ def _read_iso(raw: Field, offset: str) -> datetime | None:
         return None
 
 
-def _fault(raw: Field, time: datetime | None, uplink_time: datetime) -> str | None:
+def _fault(raw: Field, time: datetime | None, uplink_time: datetime) -> str:
     shown = raw[:_SHOWN] if isinstance(raw, str) else raw
     if raw is None:
         return "a record without its time"
@@ -142,7 +147,7 @@ def _fault(raw: Field, time: datetime | None, uplink_time: datetime) -> str | No
         return f"{time:%Y-%m-%d} is before 2000; the device's clock was not set"
     if time > uplink_time + AHEAD:
         return f"{time:%Y-%m-%dT%H:%M:%SZ} is later than the uplink that carries it"
-    return None
+    return ""
 
 
 def _reader(device_type: DeviceType, records: Records) -> _Reader:

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _WIDEST = 2**64
+_HIGHEST_CHANNEL = 2**15 - 1
 _ID = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 _TYPE_KEYS = ("id", "vendor", "model", "codec", "expected_interval", "map", "codec_version", "codecs")
 _CHOICE_KEYS = ("codec", "version", "firmware", "from", "to")
@@ -175,7 +176,7 @@ def _parse_entry(check: Check, path: str, row: object, known_metrics: Collection
     entry = MapEntry(
         field=check.text(f"{path}.field", values.get("field")),
         metric=metric,
-        channel=check.integer(f"{path}.channel", values.get("channel", 0), 0),
+        channel=check.integer(f"{path}.channel", values.get("channel", 0), 0, _HIGHEST_CHANNEL),
         unit=None if unit is None else check.text(f"{path}.unit", unit),
         scale=scale,
         offset=_parse_offset(check, f"{path}.offset", values.get("offset", 0)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,7 +14,7 @@ from telemetry.clock import micros
 from telemetry.model import Uplink
 from telemetry.store import logged, superseded
 from telemetry.store.lanes import CORRECTED_DTYPE, Readings, commit_batch, with_raw
-from telemetry.store.registry import DeviceRow
+from telemetry.store.registry import DeviceRow, add_unmapped_counters
 from telemetry.store.superseded import Was
 from telemetry.store.writer import copy_readings
 
@@ -24,7 +24,7 @@ from .directory import Directory
 from .javascript import Answers
 from .pipeline import Decoded, decode, to_ask
 
-FRAME_COLUMNS = "time, id, dedup_key, f_port, payload, flags, network, decoded_by, problem"
+FRAME_COLUMNS = "time, id, dedup_key, f_port, payload, flags, network, normalized, decoded_by, problem"
 _STAMP = """
     UPDATE uplink u SET decoded_by = n.decoded_by, problem = n.problem, fields = n.fields::jsonb
     FROM unnest(%(times)s::timestamptz[], %(keys)s::uuid[], %(stamps)s::text[], %(problems)s::text[],
@@ -46,6 +46,7 @@ class Frame(NamedTuple):
     payload: bytes
     flags: int
     network: str
+    normalized: Any
     decoded_by: str | None
     problem: str | None
 
@@ -58,13 +59,14 @@ class Again(NamedTuple):
 
     `decoded` holds it by their ids. Those that no codec answers for now, but one did before, are `untouched`
     and keep what they have. `difference` has readings of the others, and `room` stored readings of other
-    frames that theirs replace.
+    frames that theirs replace. `counters` are those of `Decoded`.
     """
 
     decoded: Mapping[int, Decoded]
     untouched: Mapping[int, Decoded]
     difference: Difference
     room: logged.Decision
+    counters: Set[str]
 
 
 class Counts(NamedTuple):
@@ -92,9 +94,9 @@ def work_out(cursor: psycopg.Cursor[Any], frames: Frames, directory: Directory, 
             untouched[frame.id] = said
             continue
         decoded[frame.id], known[frame.id] = said, (time, frame.dedup_key.bytes)
-        columns.add(time, frame.id, device.id, said.values, said.logged)
+        columns.add(time, frame.id, device.id, said)
     room = logged.Decision(columns.array(), [], {})
-    if logging := directory.logging(device for _, device in frames):
+    if logging := columns.logging | directory.logging(device for _, device in frames):
         room = logged.decide(cursor, room.readings, logging, known)
     parts = [
         compare(
@@ -105,7 +107,7 @@ def work_out(cursor: psycopg.Cursor[Any], frames: Frames, directory: Directory, 
         for device, held in _stamped(frames, decoded)
     ]
     sides = zip(Difference(_NONE, _NONE), *parts, strict=True)
-    return Again(decoded, untouched, Difference(*map(np.concatenate, sides)), room)
+    return Again(decoded, untouched, Difference(*map(np.concatenate, sides)), room, columns.counters)
 
 
 def decode_again(
@@ -123,7 +125,7 @@ def decode_again(
     Raises:
         Unasked: `answers` lack some; nothing was written.
     """
-    if logging := directory.logging(device for _, device in frames):
+    if logging := directory.logging(device for _, device in frames) | _may_log(frames, directory):
         logged.lock(cursor, logging)
     again = work_out(cursor, frames, directory, answers)
     difference, room = again.difference, again.room
@@ -132,6 +134,8 @@ def decode_again(
     for device_id in np.unique(difference.gone["device_id"]).tolist():
         of_device = difference.gone[difference.gone["device_id"] == device_id]
         superseded.remove(cursor, device_id, of_device)
+    if again.counters:
+        add_unmapped_counters(cursor, again.counters)
     copy_readings(cursor, difference.new)
     if job_id is not None:
         changed = difference.frames
@@ -147,6 +151,15 @@ def decode_again(
         added = len(difference.new) - len(difference.gone) - len(room.gone)
         commit_batch(cursor, writer, told, replaced=len(told) - added)
     return again, Counts(len(difference.new), len(difference.frames))
+
+
+def _may_log(frames: Frames, directory: Directory) -> set[int]:
+    """The devices whose normalized payloads may tell of earlier times: theirs, or their codec's."""
+    return {
+        device.id
+        for frame, device in frames
+        if frame.normalized is not None or device.dev_eui in directory.scripted
+    }
 
 
 def _stamped(frames: Frames, decoded: Mapping[int, Decoded]) -> list[tuple[DeviceRow, dict[int, datetime]]]:
@@ -195,4 +208,5 @@ def _uplink(frame: Frame, device: DeviceRow) -> Uplink:
         time=frame.time,
         f_port=frame.f_port,
         flags=frame.flags,
+        normalized=frame.normalized,
     )

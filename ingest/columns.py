@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 import numpy as np
 
-from decoders.datalog import Logged
-from decoders.normalise import Value
 from telemetry.clock import micros
 from telemetry.store.lanes import READING_DTYPE, Readings
 
 from .directory import Directory
+from .pipeline import Decoded
 
 
 class Columns:
-    """Collects values frame by frame; `array` lays them out, corrected and flagged."""
+    """Collects values frame by frame; `array` lays them out, corrected and flagged.
+
+    `logging` are the devices that tell of earlier times, `counters` those of `Decoded`.
+    """
 
     def __init__(self, directory: Directory) -> None:
         self._ids = directory.metric_ids
@@ -25,23 +25,22 @@ class Columns:
         self._metrics: list[int] = []
         self._channels: list[int] = []
         self._values: list[float] = []
+        self.logging: set[int] = set()
+        self.counters: set[str] = set()
 
-    def add(
-        self,
-        time: int,
-        uplink_id: int,
-        device_id: int,
-        values: Iterable[Value],
-        logged: Sequence[Logged] = (),
-    ) -> None:
+    def add(self, time: int, uplink_id: int, device_id: int, decoded: Decoded) -> None:
         """The values of one frame, and those it tells of earlier times; `time` in µs since 1970."""
         ids, before = self._ids, len(self._values)
-        for value in values:
+        for value in decoded.values:
             self._metrics.append(ids[value.metric])
             self._channels.append(value.channel)
             self._values.append(value.value)
         self._frames.append((time, uplink_id, device_id, len(self._values) - before))
-        for one in logged:
+        if decoded.logged:
+            self.logging.add(device_id)
+        if decoded.counters:
+            self.counters.update(decoded.counters)
+        for one in decoded.logged:
             self._metrics.append(ids[one.metric])
             self._channels.append(one.channel)
             self._values.append(one.value)

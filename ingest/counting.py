@@ -31,6 +31,7 @@ _REPORTED = """
     SELECT DISTINCT entry ->> 'metric' AS metric FROM device_type t, jsonb_array_elements(
         CASE jsonb_typeof(mapping) WHEN 'array' THEN mapping ELSE '[]' END) AS entry
     WHERE EXISTS (SELECT FROM device WHERE device_type = t.id)
+    UNION SELECT key FROM metric WHERE normalized
 """
 
 

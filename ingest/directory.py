@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import structlog
 
 from decoders.device_types import parse_device_type
 from decoders.mapping import DeviceType, choose_codec, default_codec
+from decoders.normalized import MOST_MEASUREMENTS
 from decoders.registry import Registry
 from telemetry.catalogue import CATALOGUE
 from telemetry.clock import from_micros
@@ -22,6 +23,7 @@ from telemetry.store.registry import (
     read_devices,
     read_map_versions,
     read_metric_ids,
+    read_unmapped_counters,
 )
 
 from .corrections import Corrections, of_values
@@ -45,7 +47,8 @@ class Directory:
 
     A device type is in one of `readers`, `problems` and, where its codec depends on firmware or time, in
     `alternatives`. `scripted` are the devices whose type names a JavaScript codec, `datalogs` the types with
-    datalogs. `derived` are each type's metrics and channels that are worked out of its counters.
+    datalogs. `counters` are those known to be told beside maps, in normalized payloads. `derived` are each
+    type's metrics and channels that are worked out of its counters.
     """
 
     version: int = -1
@@ -55,6 +58,7 @@ class Directory:
     problems: dict[str, str] = field(default_factory=dict)
     scripted: frozenset[str] = frozenset()
     datalogs: set[str] = field(default_factory=set)
+    counters: frozenset[str] = frozenset()
     derived: dict[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
     metric_ids: dict[str, int] = field(default_factory=dict)
     gross_range: GrossRange = field(default_factory=lambda: GrossRange({}))
@@ -64,10 +68,10 @@ class Directory:
         for row in rows:
             self.devices[row.dev_eui] = row
 
-    def logging(self, devices: Iterable[DeviceRow]) -> Collection[int]:
+    def logging(self, devices: Iterable[DeviceRow]) -> Set[int]:
         """The ids of those of the devices that tell readings twice: in datalogs."""
         if not self.datalogs:
-            return ()
+            return frozenset()
         return {device.id for device in devices if device.device_type in self.datalogs}
 
     def recipe(self, device: DeviceRow) -> str:
@@ -109,6 +113,7 @@ def read_directory(
     device type is read as it would be."""
     metric_ids = read_metric_ids(cursor)
     directory = Directory(version=version, metric_ids=metric_ids, gross_range=GrossRange(metric_ids))
+    directory.counters = read_unmapped_counters(cursor)
     directory.corrections = of_values(read_calibrations(cursor))
     devices = read_devices(cursor)
     directory.add(devices)
@@ -116,14 +121,14 @@ def read_directory(
     scripted = set()
     for (device_type, _), readers in zip(types, make_readers(cursor, codecs, javascript, types), strict=True):
         id_, default = device_type.id, readers[default_codec(device_type)]
-        directory.derived[id_] = frozenset(_derived(device_type))
+        directory.derived[id_] = frozenset(_derived(device_type, directory.counters))
         if device_type.codecs:
             directory.alternatives[id_] = device_type, readers
         elif isinstance(default, str):
             directory.problems[id_] = default
         else:
             directory.readers[id_] = default
-        if any(isinstance(reader, Reader) and reader.codec is None for reader in readers.values()):
+        if any(isinstance(reader, Reader) and reader.script for reader in readers.values()):
             scripted.add(id_)
         if any(entry.records is not None for entry in device_type.mapping):
             directory.datalogs.add(id_)
@@ -150,9 +155,11 @@ def _used_types(
             _log.warning("device_type_unusable", device_type=data["id"], problem=str(error))
 
 
-def _derived(device_type: DeviceType) -> Iterator[tuple[str, int]]:
+def _derived(device_type: DeviceType, counters: Iterable[str]) -> Iterator[tuple[str, int]]:
     reported = {(entry.metric, entry.channel) for entry in device_type.mapping}
-    for metric, channel in reported:
+    mapped = {metric for metric, _ in reported}
+    beside = {(one, n) for one in counters if one not in mapped for n in range(MOST_MEASUREMENTS)}
+    for metric, channel in reported | beside:
         growth = CATALOGUE[metric].increment
         if growth is not None and (growth, channel) not in reported:
             yield growth, channel

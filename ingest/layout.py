@@ -11,7 +11,6 @@ from telemetry.clock import micros
 from telemetry.model import Event, RawMessage, Reject, Uplink, message_key
 from telemetry.store import binary
 from telemetry.store.binary import UplinkRow
-from telemetry.store.lanes import Readings
 from telemetry.store.messages import Kept
 from telemetry.store.registry import DeviceRow
 from telemetry.store.writer import EventRow, RejectRow, Rows
@@ -85,20 +84,21 @@ def lay_out(
 
     `outcomes` answer its `calls`.
     """
-    rows, readings, undecoded = _frames(batch.uplinks, directory, devices, ids, times, outcomes)
+    rows, columns, undecoded = _frames(batch.uplinks, directory, devices, ids, times, outcomes)
     kept = zip(rows, batch.uplinks, strict=True) if keep_messages else ()
     return Rows(
         rows,
         [binary.uplinks(rows)] if rows else [],
-        readings,
+        columns.array(),
         [
             _event(message, event, devices, time)
             for (message, event), (time, _) in zip(batch.events, times[len(batch.uplinks) :], strict=True)
         ],
         [RejectRow(m.received_at, r, m.source, _text(m.topic), m.payload) for m, r in batch.rejects],
         [Kept(row.id, row.ingest_time, message.payload) for row, (message, _) in kept],
-        directory.logging(devices[uplink.dev_eui] for _, uplink in batch.uplinks),
+        columns.logging | directory.logging(devices[uplink.dev_eui] for _, uplink in batch.uplinks),
         undecoded,
+        columns.counters,
     )
 
 
@@ -122,18 +122,18 @@ def _frames(
     ids: Sequence[int],
     times: Sequence[Moment],
     outcomes: Outcomes,
-) -> tuple[list[UplinkRow], Readings, list[tuple[int, RejectRow]]]:
+) -> tuple[list[UplinkRow], Columns, list[tuple[int, RejectRow]]]:
     columns, rows, undecoded = Columns(directory), [], []
     for (message, uplink), uplink_id, (time, flag) in zip(uplinks, ids, times, strict=False):
         device = devices[uplink.dev_eui]
         at = micros(time)
         decoded = decode(uplink, device, directory, at, outcomes)
         row = _uplink(message, uplink, device, uplink_id, at, flag, decoded)
-        columns.add(at, uplink_id, device.id, decoded.values, decoded.logged)
+        columns.add(at, uplink_id, device.id, decoded)
         rows.append(row)
         if decoded.retry is not None:
             undecoded.append((uplink_id, _retryable(message, uplink, decoded.retry, decoded.problem or "")))
-    return rows, columns.array(), undecoded
+    return rows, columns, undecoded
 
 
 def _retryable(message: RawMessage, uplink: Uplink, reason: str, problem: str) -> RejectRow:
@@ -182,6 +182,7 @@ def _uplink(
         _text(message.topic),
         decoded.fields,
         json_of(uplink.gateways) if uplink.gateways else None,
+        json_of(uplink.normalized) if uplink.normalized is not None else None,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from decoders.datalog import Logged
 from decoders.javascript.calls import Call, Outcome
 from decoders.normalise import Value
+from decoders.normalized import Measured, read_codecs_own, read_normalized
 from telemetry.clock import from_micros
 from telemetry.errors import BadMessage, DecodeError, DecodeTimeout
 from telemetry.model import Event, RawMessage, Reject, Uplink, UplinkFlag, message_key
@@ -30,7 +32,8 @@ class Decoded(NamedTuple):
     """What a frame says: its values, the codec's fields as JSON, who decoded it, why there is no more.
 
     `logged` are values of earlier times. `retry` is a reject's reason where the codec was stopped or not
-    tried and may do better later; nobody counts as having decoded the frame then.
+    tried and may do better later; nobody counts as having decoded the frame then. `counters` are metrics that
+    a normalized payload tells and the directory does not know to be told beside maps.
     """
 
     values: list[Value]
@@ -39,6 +42,7 @@ class Decoded(NamedTuple):
     problem: str | None
     logged: Sequence[Logged] = ()
     retry: str | None = None
+    counters: Collection[str] = ()
 
 
 def parse(message: RawMessage, max_size: int) -> Parsed:
@@ -88,11 +92,15 @@ def decode(
     if isinstance(reader, Decoded):
         return reader
     warnings: Sequence[str] = ()
+    own: Outcome | None = None
+    fields: Fields = {}
     try:
-        if reader.codec is None:
-            fields, warnings = _answer(outcomes[_key(reader, uplink, device, time)])
-        else:
+        if reader.codec is not None:
             fields = reader.codec.decode(uplink.f_port or 0, uplink.payload)
+        elif reader.script:
+            outcome = outcomes[_key(reader, uplink, device, time)]
+            fields, warnings = _answer(outcome)
+            own = outcome.own_normalized()
         normalised = reader.normalise(fields, device.variables)
         log = reader.datalog and reader.datalog(fields, from_micros(time), device.variables)
     except _Unanswered as error:
@@ -101,18 +109,31 @@ def decode(
         return Decoded([], None, reader.stamp, storable(str(error)))
     except (Exception, SystemExit) as error:  # a third party's codec may raise anything, and fails alone
         return Decoded([], None, reader.stamp, storable(f"codec failed: {type(error).__name__}: {error}"))
-    problems, kept = normalised.problems, None
+    values, problems, kept = normalised.values, normalised.problems, None
     logged: Sequence[Logged] = ()
+    counters: Collection[str] = ()
     if log:
         problems, logged = [*problems, *log.problems], log.readings
+    if own is not None or uplink.normalized is not None:
+        measured = _measured(own, uplink.normalized, from_micros(time), reader.mapped)
+        values, logged = [*values, *measured.values], [*logged, *measured.logged]
+        problems = [*problems, *measured.problems]
+        counters = measured.counters() - directory.counters
     if warnings:
         problems = [*problems, *(f"warning: {warning}" for warning in warnings)]
     try:
-        kept = json_of(fields)
+        kept = json_of(fields) if reader.codec is not None or reader.script else None
     except Exception as error:  # the readings are sound all the same
         problems = [*problems, f"fields not kept: {type(error).__name__}: {error}"]
     told = storable("; ".join(problems)) if problems else None
-    return Decoded(normalised.values, kept, reader.stamp, told, logged)
+    return Decoded(values, kept, reader.stamp, told, logged, counters=counters)
+
+
+def _measured(own: Outcome | None, servers: object, time: datetime, mapped: frozenset[str]) -> Measured:
+    """What the codec's `normalizeUplink` gave, where it has one; else what the network server sent."""
+    if own is not None:
+        return read_codecs_own(own, time, mapped)
+    return read_normalized("normalized_payload", servers, time, mapped)
 
 
 def to_ask(uplink: Uplink, device: DeviceRow, directory: Directory, time: int) -> tuple[CallKey, Call] | None:
@@ -120,7 +141,7 @@ def to_ask(uplink: Uplink, device: DeviceRow, directory: Directory, time: int) -
     if uplink.dev_eui not in directory.scripted:
         return None
     reader = _reader(uplink, device, directory, time)
-    if isinstance(reader, Decoded) or reader.codec is not None:
+    if isinstance(reader, Decoded) or not reader.script:
         return None
     variables = {name: str(value) for name, value in device.variables.items()}
     call = Call(reader.script, "decode_uplink", uplink.f_port or 0, uplink.payload, time, variables)
@@ -147,6 +168,8 @@ def _reader(uplink: Uplink, device: DeviceRow, directory: Directory, time: int) 
         if isinstance(other, str):
             return Decoded([], None, None, storable(other))
         reader = other
+    if reader.codec is None and not reader.script and uplink.normalized is None:
+        return Decoded([], None, None, f"device type {device.device_type} has no codec")
     if not uplink.payload:
         return Decoded([], None, reader.stamp, "payload: empty")
     if not uplink.f_port:

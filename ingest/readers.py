@@ -21,13 +21,17 @@ from .javascript import JavaScript
 
 _log = structlog.get_logger()
 
+NORMALIZED = "normalized_payload@1"
+"""Stands for codec@version where the network server decoded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A device type with one of its codecs: that codec, its map, and the stamp stored beside what they give,
     codec@version/map_version.
 
-    `codec` is None where the codec is JavaScript; `script` is then its name in a `Call`.
+    `codec` is None where the codec is JavaScript; `script` is then its name in a `Call`. A type without a
+    codec has neither, and reads what the network server made of its payloads. `mapped` are the map's metrics.
     """
 
     codec: Codec | None
@@ -35,6 +39,7 @@ class Reader:
     stamp: str
     normalise: Normalise
     datalog: ReadDatalog | None
+    mapped: frozenset[str]
 
     @property
     def codec_stamp(self) -> str:
@@ -122,11 +127,11 @@ def _script(javascript: JavaScript | None, script: Script, source: str | None) -
 
 def _reader(type_: Type, choice: CodecChoice, usable: Mapping[_Named, _Usable | str]) -> Reader | str:
     device_type = type_.device_type
-    if not choice.codec:  # nothing to warn of: its vendor published none
-        return f"device type {device_type.id} has no codec"
-    found = usable[choice.codec, choice.version]
+    # Nothing to warn of where there is no codec: its vendor published none.
+    found = usable[choice.codec, choice.version] if choice.codec else _Usable(None, "", NORMALIZED)
     if isinstance(found, str):
         _log.warning("device_type_unusable", device_type=device_type.id, problem=found)
         return f"device type {device_type.id}: {found}"
     found = found._replace(stamp=f"{found.stamp}/{type_.map_version}")
-    return Reader(*found, compile_mapping(device_type), compile_datalog(device_type))
+    mapped = frozenset(entry.metric for entry in device_type.mapping)
+    return Reader(*found, compile_mapping(device_type), compile_datalog(device_type), mapped)

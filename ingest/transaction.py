@@ -88,6 +88,7 @@ class Prepared(NamedTuple):
                 [kept for part in rows for kept in part.messages],
                 {device for part in rows for device in part.logging},
                 [undecoded for part in rows for undecoded in part.undecoded],
+                {counter for part in rows for counter in part.counters},
             ),
             [item for part in parts for item in part.pending],
         )

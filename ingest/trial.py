@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import time as clocks
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import isfinite
 from typing import Any
@@ -19,6 +19,7 @@ from decoders.javascript.calls import Call, Failure, Outcome
 from decoders.javascript.workers import JsWorkers
 from decoders.mapping import DeviceType
 from decoders.normalise import compile_mapping
+from decoders.normalized import read_codecs_own
 from decoders.registry import Script
 from telemetry.catalogue import CATALOGUE
 from telemetry.clock import micros
@@ -49,7 +50,8 @@ class Trial(msgspec.Struct):
     """`fields` is None when there are `errors`; `failure` is set when the codec gave no answer at all.
 
     `problems` are fields that the map could not use, `unmapped` those it does not name; both are empty, like
-    `metrics`, when no device type was given. `micros` is the time of the call in µs.
+    `metrics` but for those of `normalized`, when no device type was given. `normalized` is what the codec's
+    `normalizeUplink` gave. `micros` is the time of the call in µs.
     """
 
     fields: dict[str, Any] | None
@@ -61,6 +63,7 @@ class Trial(msgspec.Struct):
     console: list[str]
     failure: Failure | None
     micros: int
+    normalized: Any = None
 
 
 def read_payload(text: str) -> bytes:
@@ -137,17 +140,22 @@ def judge(
     fields = outcome.data or {}
     try:
         trial.fields = msgspec.json.decode(json_of(fields), type=dict[str, Any])
-        if device_type is not None:
-            _map(trial, fields, device_type, time, variables)
+        readings = [] if device_type is None else _mapped(trial, fields, device_type, time, variables)
+        if (own := outcome.own_normalized()) is not None:
+            readings += _normalized(trial, own, device_type, time)
+        trial.metrics = _flagged(readings)
     except Exception as error:  # a third party's codec may return anything
         trial.fields = None
         trial.errors = [f"what the codec returned cannot be used: {type(error).__name__}: {error}"]
     return trial
 
 
-def _map(
+_Reading = tuple[datetime, str, int, float]
+
+
+def _mapped(
     trial: Trial, fields: Fields, device_type: DeviceType, time: datetime, variables: Mapping[str, Any]
-) -> None:
+) -> list[_Reading]:
     numbers = {name: _number(value) for name, value in variables.items()}
     own = {name: number for name, number in numbers.items() if number is not None}
     found = compile_mapping(device_type)(fields, own)
@@ -157,11 +165,26 @@ def _map(
         log = read(fields, time, own)
         readings += [(one.time, one.metric, one.channel, one.value) for one in log.readings]
         trial.problems += log.problems
+    return readings
+
+
+def _normalized(trial: Trial, own: Outcome, device_type: DeviceType | None, time: datetime) -> list[_Reading]:
+    mapped = frozenset(entry.metric for entry in device_type.mapping) if device_type else frozenset()
+    found = read_codecs_own(own, time, mapped)
+    trial.normalized = own.data
+    trial.problems, trial.unmapped = trial.problems + found.problems, trial.unmapped + found.unmapped
+    return [
+        *((time, one.metric, one.channel, one.value) for one in found.values),
+        *((one.time, one.metric, one.channel, one.value) for one in found.logged),
+    ]
+
+
+def _flagged(readings: Sequence[_Reading]) -> list[TriedMetric]:
     flags = _flags(
         np.array([_NUMBERS[metric] for _, metric, _, _ in readings], np.int16),
         np.array([value for _, _, _, value in readings], np.float64),
     )
-    trial.metrics = [
+    return [
         TriedMetric(at, metric, channel, value, CATALOGUE[metric].unit, int(flag))
         for (at, metric, channel, value), flag in zip(readings, flags, strict=True)
     ]

@@ -65,7 +65,8 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `time` is what the device's or gateway's clock says, `ns_time` the network server's; either may be
     absent or implausible, which `ingest.times` settles. `flags` are bits of `UplinkFlag`, `battery` is in
-    percent. `origin` is what the network server calls the device.
+    percent. `origin` is what the network server calls the device. `normalized` is a JSON value: what
+    it made of the payload in The Things Stack's vocabulary (decoders.normalized).
     """
 
     dedup_key: Key
@@ -83,6 +84,7 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     gateways: tuple[Gateway, ...] = ()
     origin: dict[str, str] = {}
     battery: float | None = None
+    normalized: Any = None
 
     @property
     def best(self) -> Gateway | None:

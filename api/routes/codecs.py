@@ -87,7 +87,8 @@ class TrialView(BaseModel):
     """What became of a payload. `fields` is null when there are `errors`.
 
     `failure` says why the codec gave no answer at all. `problems` are fields that the device type's map could
-    not use, `unmapped` those that it does not name. `micros` is the time used in µs.
+    not use, `unmapped` those that it does not name. `normalized` is what the codec's `normalizeUplink` gave;
+    its readings are among `metrics`. `micros` is the time used in µs.
     """
 
     fields: dict[str, Any] | None
@@ -99,6 +100,7 @@ class TrialView(BaseModel):
     console: list[str]
     failure: Failure | None
     micros: int
+    normalized: Any
 
 
 @router.get("", dependencies=[Depends(require("viewer"))])

@@ -29,7 +29,7 @@ _KEYSET = Keyset("uplinks", time=moment, dedup_key=uuid)
 _LIST = SQL("""
     SELECT u.id, d.dev_eui, u.time, u.ns_time, u.ingest_time, u.flags, u.dedup_key, u.f_cnt, u.f_port,
            u.payload, u.network, u.dev_addr, u.frequency, u.spreading_factor, u.rssi, u.snr, u.gateways,
-           u.decoded_by, u.problem, u.fields, u.topic
+           u.decoded_by, u.problem, u.fields, u.normalized, u.topic
     FROM uplink u LEFT JOIN device d ON d.id = u.device_id
     WHERE {where} ORDER BY u.time DESC, u.dedup_key DESC LIMIT %(fetch)s
 """)
@@ -59,7 +59,10 @@ _SUPERSEDED = """
 
 
 class UplinkView(BaseModel):
-    """One frame. `time_source` tells whose clock `time` is; rssi in dBm, snr in dB, frequency in Hz."""
+    """One frame. `time_source` tells whose clock `time` is; rssi in dBm, snr in dB, frequency in Hz.
+
+    `normalized` is what the network server made of the payload, `fields` what our codec did.
+    """
 
     id: str
     dev_eui: str | None
@@ -84,6 +87,7 @@ class UplinkView(BaseModel):
     decoded_by: str | None
     problem: str | None
     fields: Any
+    normalized: Any
     topic: str | None
 
 

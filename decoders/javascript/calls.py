@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +21,9 @@ Failure = Literal[
     "quarantine",  # it hung, crashed or failed slowly lately and is left alone for a while
 ]
 RETRYABLE: frozenset[str] = frozenset({"timeout", "crash", "quarantine"})
+
+# A UTF-16 half without its other half, as JSON.stringify writes it.
+_LONE_SURROGATE = re.compile(r"(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}")
 
 SLOW_MICROS = 25_000  # a call that failed after so long counts like one that timed out
 
@@ -51,6 +55,8 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     of dicts, for `encode_downlink` ``{"bytes": [0..255, …]}`` with ``"fPort"`` when the codec gave one.
     `errors` are the codec's own; or, when `failure` is set, one sentence on why there is no result.
     `micros` is the wall-clock time of the call in µs. `retryable`: the same call may succeed later.
+    `normalized` is the JSON of another outcome: what the codec's `normalizeUplink`, where it has one, made of
+    the fields of `decode_uplink`; see `own_normalized`.
     """
 
     data: Any = None
@@ -59,7 +65,37 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     console: list[str] = []
     failure: Failure | None = None
     micros: int = 0
+    normalized: str | None = None
 
     @property
     def retryable(self) -> bool:
         return self.failure in RETRYABLE
+
+    @property
+    def slow_failure(self) -> bool:
+        """Whether all of it, or what `normalizeUplink` did, failed after so long that others had to wait."""
+        failed = self.failure or (self.normalized is not None and self.normalized.startswith('{"failure"'))
+        return bool(failed) and self.micros >= SLOW_MICROS
+
+    def own_normalized(self) -> Outcome | None:
+        """What `normalizeUplink` gave; None where the codec has none, or was not asked.
+
+        It is text of its own, so that one that cannot be read costs no field.
+        """
+        return None if self.normalized is None else read_outcome(well_formed(self.normalized))
+
+
+_decode = msgspec.json.Decoder(Outcome).decode
+
+
+def read_outcome(text: str) -> Outcome:
+    """From the JSON that a worker sent; a failure where it cannot be read."""
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        return Outcome(failure="output", errors=[f"the result cannot be read: {error}"])
+
+
+def well_formed(json: str) -> str:
+    """With U+FFFD for every half of a surrogate pair."""
+    return _LONE_SURROGATE.sub(r"\1\\ufffd", json) if "\\ud" in json else json

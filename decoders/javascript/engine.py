@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 import _quickjs  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import msgspec
 
-from .calls import SLOW_MICROS, Call, Failure
+from .calls import SLOW_MICROS, Call, Failure, well_formed
 
 STACK_BYTES = 1024 * 1024
 MEMORY_BYTES = 32 * 1024 * 1024
@@ -24,8 +24,8 @@ _BUFFER = (_HERE / "buffer.js").read_text(encoding="utf-8")
 _MEMBER = re.compile(r"\b(?:this|globalThis)\s*\.\s*([A-Za-z_$][\w$]*)")
 _DECLARED = re.compile(r"\bfunction\s*\*?\s*([A-Za-z_$][\w$]*)|^var\s+([A-Za-z_$][\w$]*)", re.MULTILINE)
 
-# A UTF-16 half without its other half, as JSON.stringify writes it.
-_LONE_SURROGATE = re.compile(r"(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}")
+_FAILED = ('{"failure"', '{"normalized":"{\\"failure\\"')
+_OUT_OF_MEMORY = ('{"failure":"memory"', '{"normalized":"{\\"failure\\":\\"memory\\"')
 
 
 class _Engine(Protocol):
@@ -90,9 +90,9 @@ class Context:
         if not isinstance(answer, str):
             self.spent = True
             return failure("output", "the codec tampered with the engine")
-        if answer.startswith('{"failure":"memory"'):
+        if answer.startswith(_OUT_OF_MEMORY):
             self.spent = True
-        return _LONE_SURROGATE.sub(r"\1\\ufffd", answer) if "\\ud" in answer else answer
+        return well_formed(answer)
 
     def unchanged(self) -> bool:
         """Whether all is as it was at `remember`, so that the next call starts like the first."""
@@ -115,7 +115,7 @@ def failure(reason: Failure, message: str) -> str:
 
 def is_strike(answer: str, micros: int) -> bool:
     """Whether a call cost its neighbours too much time for nothing."""
-    return answer == TIMED_OUT or (answer.startswith('{"failure"') and micros >= SLOW_MICROS)
+    return answer == TIMED_OUT or (micros >= SLOW_MICROS and answer.startswith(_FAILED))
 
 
 def _shared(source: str) -> set[str]:

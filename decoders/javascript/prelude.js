@@ -216,7 +216,8 @@
   function factoryOf(kind) {
     let ending = "undefined";
     for (const name of ownKeys(entries[kind]).reverse()) {
-      ending = `typeof ${name}==='function'?['${name}',${name}]:${ending}`;
+      const after = name === "decodeUplink" ? ",typeof normalizeUplink==='function'?normalizeUplink:null" : "";
+      ending = `typeof ${name}==='function'?['${name}',${name}${after}]:${ending}`;
     }
     let sharing = "";
     for (const name of shared) sharing += `if(typeof ${name}!=='undefined')globalThis.${name}=${name};`;
@@ -239,14 +240,40 @@
       const entry = isArray(found) ? entries[kind][found[0]] : undefined;
       if (!entry) throw new Fault("missing", `the codec has no function ${ownKeys(entries[kind]).join(" or ")}`);
       const result = entry(found[1], fPort, parse(json), variables ? parse(variables) : {});
-      if (lines.length) result.console = lines;
-      answer = stringify(result);
-      if (answer.length > MAX_OUTPUT) throw bad(`a result of ${answer.length} characters; ${MAX_OUTPUT} are allowed`);
+      const normalize = found[2];
+      if (normalize && result.data && !result.errors) {
+        answer = withNormalized(result, normalize, fPort, variables);
+      } else {
+        if (lines.length) result.console = lines;
+        answer = checked(stringify(result));
+      }
     } catch (error) {
-      answer = failed(error);
+      const answered = failed(error);
+      if (lines.length) answered.console = lines;
+      answer = stringify(answered);
     }
     // What was assigned without being declared lands here.
     for (const name in global) littered = !deleteProperty(global, name) || name in global || littered;
+    return answer;
+  }
+
+  // A decoded frame, and as JSON in JSON what the codec's normalizeUplink makes of its fields. Where that fails, and
+  // whatever it does to them, they stay as they were.
+  function withNormalized(result, normalize, fPort, variables) {
+    const decoded = checked(stringify(result));
+    let own;
+    try {
+      const { normalizeUplink } = entries.normalize_uplink;
+      own = checked(stringify(normalizeUplink(normalize, fPort, result.data, variables ? parse(variables) : {})));
+    } catch (error) {
+      own = stringify(failed(error));
+    }
+    const said = lines.length ? `,"console":${stringify(lines)}` : "";
+    return `{"normalized":${stringify(own)}${said}${decoded.length > 2 ? "," : ""}${slice(decoded, 1)}`;
+  }
+
+  function checked(answer) {
+    if (answer.length > MAX_OUTPUT) throw bad(`a result of ${answer.length} characters; ${MAX_OUTPUT} are allowed`);
     return answer;
   }
 
@@ -262,9 +289,7 @@
         message = described(error);
       }
     } catch { /* the first message stands */ }
-    const answer = { failure, errors: [slice(message, 0, MAX_LINE)] };
-    if (lines.length) answer.console = lines;
-    return stringify(answer);
+    return { failure, errors: [slice(message, 0, MAX_LINE)] };
   }
 
   function described(error) {

@@ -7,11 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from telemetry.errors import QuantracError
 
-from .calls import SLOW_MICROS, Call, Failure, Outcome
+from .calls import Call, Failure, Outcome, read_outcome
 from .process import WorkerGone, WorkerProcess
 from .quarantine import STRIKES, Quarantine
 from .wire import Answer, Work
@@ -20,8 +18,6 @@ CHUNK = 4096  # calls in one message
 STALL_SECONDS = 10.0  # without a report; what hangs is ended by the worker itself long before
 
 Outcomes = list[Outcome | None]  # one for each call of the batch, None while unanswered
-
-_outcome = msgspec.json.Decoder(Outcome)
 
 
 class Spare:
@@ -131,13 +127,10 @@ class Slot:
 
     def _take(self, calls: Sequence[Call], chunk: list[int], outcomes: Outcomes, answer: Answer) -> None:
         place, micros, text = answer
-        try:
-            outcome = _outcome.decode(text)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            outcome = Outcome(failure="output", errors=[f"the result cannot be read: {error}"])
+        outcome = read_outcome(text)
         outcome.micros = micros
         outcomes[chunk[place]] = outcome
-        if outcome.failure == "timeout" or (outcome.failure and micros >= SLOW_MICROS):
+        if outcome.failure == "timeout" or outcome.slow_failure:
             self.quarantine.strike(calls[chunk[place]].codec)
 
     def _refused(self, call: Call, position: int, outcomes: Outcomes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import json
 import math
 import re
 from collections.abc import Callable, Container
@@ -27,6 +28,7 @@ DECIBELS = (-1000.0, 1000.0)
 HIGHEST_FREQUENCY = 0x7FFFFFFF
 SECOND = timedelta(seconds=1)
 MILLISECOND = timedelta(milliseconds=1)
+_VALUE = msgspec.json.Decoder()
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPREADING = re.compile(r"\s*SF(\d{1,2})")
@@ -60,6 +62,14 @@ def decode_json(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = "empty" if not payload else "not_json"
         raise BadMessage(reason, f"payload is no JSON: {error}") from None
+
+
+def decode_leniently(text: bytes) -> Any:
+    """A JSON value; numbers that no float holds are infinite, what is not UTF-8 is U+FFFD."""
+    try:
+        return _VALUE.decode(text)
+    except ValueError:
+        return json.loads(text.decode("utf-8", "replace"), parse_int=float)
 
 
 def decode_base64(text: str, field: str) -> bytes:

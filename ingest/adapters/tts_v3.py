@@ -21,6 +21,7 @@ from .base import (
     Parsed,
     decode_base64,
     decode_json,
+    decode_leniently,
     hex_eui,
     in_range,
     integer,
@@ -107,6 +108,7 @@ class _UplinkMessage(msgspec.Struct):
     received_at: str | None = None
     confirmed: bool = False
     last_battery_percentage: _Battery | None = None
+    normalized_payload: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Up(msgspec.Struct):
@@ -169,6 +171,7 @@ def _uplink(message: RawMessage) -> Uplink:
         gateways=tuple(_gateway(rx) for rx in up.rx_metadata),
         origin=_origin(ids),
         battery=within(up.last_battery_percentage.value, 0, 100) if up.last_battery_percentage else None,
+        normalized=decode_leniently(bytes(up.normalized_payload)) or None,
     )
 
 

@@ -24,7 +24,7 @@ _NULL = b"\xff\xff\xff\xff"
 class UplinkRow(NamedTuple):
     """One frame as the table takes it, in the order of its columns in COPY; times in µs since 1970.
 
-    `fields` and `gateways` are JSON in UTF-8.
+    `fields`, `gateways` and `normalized` are JSON in UTF-8.
     """
 
     time: int
@@ -49,6 +49,7 @@ class UplinkRow(NamedTuple):
     topic: str | None
     fields: bytes | None
     gateways: bytes | None
+    normalized: bytes | None
 
 
 UPLINK_COLUMNS = ", ".join(UplinkRow._fields)
@@ -81,6 +82,7 @@ def uplinks(rows: Iterable[UplinkRow]) -> bytes:
         (
             time, ns_time, arrival, number, key, device, flags, f_cnt, f_port, factor, hertz, rssi, snr,
             battery, network, decoded_by, problem, payload, dev_addr, topic, fields, gateways,
+            normalized,
         ) = row  # fmt: skip
         try:
             add(_NUMBERS.pack(
@@ -96,7 +98,7 @@ def uplinks(rows: Iterable[UplinkRow]) -> bytes:
         add(payload)
         add(_text(dev_addr))
         add(_text(topic))
-        for json in (fields, gateways):
+        for json in (fields, gateways, normalized):
             if json is None:
                 add(_NULL)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import psycopg
@@ -42,6 +43,21 @@ def read_map_versions(cursor: psycopg.Cursor[Any]) -> dict[str, str]:
 def read_metric_ids(cursor: psycopg.Cursor[Any]) -> dict[str, int]:
     cursor.execute("SELECT key, id FROM metric")
     return dict(cursor.fetchall())
+
+
+def read_unmapped_counters(cursor: psycopg.Cursor[Any]) -> frozenset[str]:
+    """The counters that some device tells beside its map: in normalized payloads."""
+    cursor.execute("SELECT key FROM metric WHERE normalized")
+    return frozenset(key for (key,) in cursor.fetchall())
+
+
+def add_unmapped_counters(cursor: psycopg.Cursor[Any], metrics: Collection[str]) -> None:
+    """Note that devices tell these counters beside their maps; a new version where nobody did before."""
+    cursor.execute(
+        "UPDATE metric SET normalized = true WHERE key = ANY(%s) AND NOT normalized", (sorted(metrics),)
+    )
+    if cursor.rowcount:
+        cursor.execute("UPDATE registry_version SET version = version + 1")
 
 
 _ADD = """

@@ -25,6 +25,7 @@ from .binary import CORRECTED_COLUMNS, READING_COLUMNS, UPLINK_COLUMNS, UplinkRo
 from .lanes import CORRECTED_DTYPE, Readings, commit_batch, uncorrected
 from .messages import IDS, Kept
 from .messages import store as store_messages
+from .registry import add_unmapped_counters
 
 _ENCODE = msgspec.json.Encoder().encode
 FENCE = (
@@ -54,6 +55,7 @@ class Rows(NamedTuple):
 
     `uplinks_copy` are the uplinks for COPY, in one part or several; `logging` those of their devices that
     send datalogs. `undecoded` are uplinks, by id, whose codec may do better later: a reject beside each.
+    `counters` are metrics that devices tell beside their maps, and that the registry does not know as such.
     """
 
     uplinks: Sequence[UplinkRow]
@@ -64,6 +66,7 @@ class Rows(NamedTuple):
     messages: Sequence[Kept] = ()
     logging: Collection[int] = ()
     undecoded: Sequence[tuple[int, RejectRow]] = ()
+    counters: Collection[str] = ()
 
 
 class Written(NamedTuple):
@@ -213,6 +216,8 @@ def write(cursor: psycopg.Cursor[Any], writer: str, rows: Rows, *, careful: bool
     if rows.logging:
         frames_by_id = {row.id: (row.time, row.dedup_key) for row in uplinks}
         readings, replaced = logged.settle(cursor, readings, rows.logging, frames_by_id)
+    if rows.counters:
+        add_unmapped_counters(cursor, rows.counters)
     copy_readings(cursor, readings)
     store_messages(cursor, messages)
     events = _insert(cursor, _INSERT_EVENT, [_event_values(row) for row in rows.events])

@@ -159,6 +159,22 @@ async def test_trying_shows_everything(engineer: httpx.AsyncClient, world: World
     assert world.one("SELECT count(*) FROM uplink") == 0
 
 
+async def test_trying_normalizes(engineer: httpx.AsyncClient) -> None:
+    source = SOURCE + "\nfunction normalizeUplink(i) { return {data: {battery: i.data.mm / 1000}}; }"
+    await engineer.post(CODECS, json={**TANK, "source": source})
+    tried = (
+        await engineer.post(f"{CODECS}/acme-tank/try", json={**TRY, "time": "2026-11-21T18:00:00Z"})
+    ).json()
+    (metric,) = tried["metrics"]
+    assert (metric["metric"], metric["unit"], metric["time"]) == (
+        "battery.voltage",
+        "V",
+        "2026-11-21T18:00:00Z",
+    )
+    assert tried["normalized"] == {"battery": metric["value"]}
+    assert tried["problems"] == []
+
+
 async def test_what_cannot_be_tried(engineer: httpx.AsyncClient, world: World) -> None:
     await engineer.post(CODECS, json=TANK)
 

@@ -32,6 +32,7 @@ async def test_an_uplink_down_to_its_bytes(viewer: httpx.AsyncClient, world: Wor
         flags=int(UplinkFlag.CONFIRMED | UplinkFlag.SIMULATED),
         fields=Jsonb({"distance_mm": 450}),
         gateways=Jsonb([{"id": "gw", "rssi": -97}]),
+        normalized=Jsonb([{"battery": 3.4}]),
         message=MESSAGE,
     )
     world.reading(T0, 104.2, uplink=id_)
@@ -63,6 +64,7 @@ async def test_an_uplink_down_to_its_bytes(viewer: httpx.AsyncClient, world: Wor
         }.items()
     )
     assert found["fields"] == {"distance_mm": 450}
+    assert found["normalized"] == [{"battery": 3.4}]
     assert found["gateways"] == [{"id": "gw", "rssi": -97}]
     assert base64.b64decode(found["message"]) == MESSAGE
     assert [r["value"] for r in found["readings"]] == [103.9, 104.2]

@@ -126,3 +126,39 @@ def test_a_script_sees_texts_and_the_frames_time() -> None:
         outcome = call_script(workers, Script("s", "", source), 1, b"x", NOW, {"zero": 2.5})
     time = "2026-11-21T18:00:00.000Z"
     assert outcome.data == {"zero": "2.5", "at": time, "now": time}
+
+
+def test_what_normalize_uplink_gives_is_shown() -> None:
+    source = """
+        function decodeUplink(i) { return {data: {t: 21.5, x: 1}}; }
+        function normalizeUplink(i) {
+            console.log('normalizing');
+            return {data: [
+                {air: {temperature: 1, relativeHumidity: 101}, soil: {n: 5}},
+                {time: '2026-11-21T17:00:00Z', battery: 'x', water: {leak: 'true'}},
+            ], warnings: ['old probe']};
+        }"""
+    with JsWorkers() as workers:
+        outcome = call_script(workers, Script("c", "1", source), 1, b"x", NOW, {})
+        trial = judge(outcome, TYPE, NOW, {})
+        assert [(m.metric, m.value, m.unit, m.quality, m.time.hour) for m in trial.metrics] == [
+            ("air.temperature", 21.5, "Cel", 1, 18),
+            ("air.humidity", 101, "%", 4, 18),
+            ("water.leak", 1, "1", 1, 17),
+        ]
+        assert trial.problems == [
+            "normalizeUplink.1.battery: not a number: 'x'",
+            "normalizeUplink: warning: old probe",
+        ]
+        assert trial.unmapped == ["x", "normalizeUplink.0.soil.n"]
+        assert trial.console == ["normalizing"]
+        assert trial.normalized[1]["battery"] == "x"
+        alone = judge(outcome, None, NOW, {})
+        assert next((m.metric, m.value) for m in alone.metrics) == ("air.temperature", 1)
+        failing = Script(
+            "c", "2", "function decodeUplink() { return {data: {t: 1}}; } function normalizeUplink() { x(); }"
+        )
+        trial = judge(call_script(workers, failing, 1, b"x", NOW, {}), TYPE, NOW, {})
+        assert [m.metric for m in trial.metrics] == ["air.temperature"]
+        assert (trial.errors, trial.normalized) == ([], None)
+        assert trial.problems == ["normalizeUplink: ReferenceError: x is not defined (line 1)"]

@@ -43,7 +43,7 @@ def test_migrate_twice_and_status(empty_database_url: str, tmp_path: Path) -> No
     before = run("status", env=env, cwd=tmp_path)
     assert before.returncode == 1
     assert "run `quantrac migrate`" in before.stderr
-    assert "schema empty → 0006" in run("migrate", env=env, cwd=tmp_path).stdout
+    assert "schema empty → 0007" in run("migrate", env=env, cwd=tmp_path).stdout
     assert "as it was" in run("migrate", env=env, cwd=tmp_path).stdout
     status = json.loads(run("status", "--json", env=env, cwd=tmp_path).stdout)
     for subject, name in (
