@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
@@ -34,17 +34,18 @@ _ADD = """
     SELECT %s, device_id, expected, %s FROM unnest(%s::int4[], %s::int8[]) AS t (device_id, expected)
 """
 # Of a redecoding only who ordered it works at its jobs, unless it was left to ingest.
-_NEXT = """
+_NEXT: LiteralString = """
     SELECT job.id, job.redecoding_id, device.dev_eui, r.since, r.until, coalesce(r.every_frame, false),
            job.reached_time, job.reached_id, job.recipe, job.error
     FROM decode_job job JOIN device ON device.id = job.device_id
     LEFT JOIN redecoding r ON r.id = job.redecoding_id
-    WHERE job.state = 'waiting'
-      AND CASE WHEN %(redecoding)s::int8 IS NULL THEN job.redecoding_id IS NULL OR r.detached
-               ELSE job.redecoding_id = %(redecoding)s END
+    WHERE job.state = 'waiting' AND {which}
     ORDER BY job.id LIMIT 1
     FOR NO KEY UPDATE OF job SKIP LOCKED
 """
+_ADOPTIONS = _NEXT.format(which="job.redecoding_id IS NULL")
+_DETACHED = _NEXT.format(which="r.detached")
+_OF_ONE = _NEXT.format(which="job.redecoding_id = %(redecoding)s")
 ANY_WAITING = """
     SELECT FROM decode_job job LEFT JOIN redecoding r ON r.id = job.redecoding_id
     WHERE job.state = 'waiting' AND (job.redecoding_id IS NULL OR r.detached) LIMIT 1
@@ -55,6 +56,11 @@ _WINDOW = f"""
       AND time < coalesce(%(until)s::timestamptz, 'infinity')
       AND (%(decoded)s OR decoded_by IS NULL)
     ORDER BY time, id LIMIT %(most)s
+"""  # noqa: S608
+_BEFORE = f"""
+    SELECT {FRAME_COLUMNS} FROM uplink
+    WHERE device_id = %s AND time >= %s AND time <= %s AND (time, id) <= (%s, %s)
+    ORDER BY time DESC, id DESC LIMIT %s
 """  # noqa: S608
 _REACHED = """
     UPDATE decode_job SET
@@ -150,10 +156,13 @@ def order(
 
 
 def next_job(cursor: psycopg.Cursor[Any], redecoding: int | None) -> Job | None:
-    """The oldest job that waits and nobody else works at, locked: of this redecoding, else one of those that
-    are left to ingest."""
-    row = cursor.execute(_NEXT, {"redecoding": redecoding}).fetchone()
-    return None if row is None else Job(*row)
+    """The oldest job that waits and nobody else works at, locked: of this redecoding; without one those that
+    are left to ingest, adoptions first."""
+    for query in (_ADOPTIONS, _DETACHED) if redecoding is None else (_OF_ONE,):
+        row = cursor.execute(query, {"redecoding": redecoding}).fetchone()
+        if row is not None:
+            return Job(*row)
+    return None
 
 
 def lock_devices(cursor: psycopg.Cursor[Any], device_ids: Collection[int]) -> None:
@@ -176,6 +185,14 @@ def read_window(
     start, id_ = after or (span.since, -1)
     values = {"device_id": device_id, "from": start, "after": id_, "until": span.until, "most": most}
     cursor.execute(_WINDOW, {**values, "decoded": decoded})
+    return [Frame(*row) for row in cursor.fetchall()]
+
+
+def read_before(
+    cursor: psycopg.Cursor[Any], device_id: int, since: datetime, last: tuple[datetime, int], most: int
+) -> list[Frame]:
+    """The frames of a device from `since` to the one that was looked at last, that included; the newest."""
+    cursor.execute(_BEFORE, (device_id, since, last[0], *last, most))
     return [Frame(*row) for row in cursor.fetchall()]
 
 

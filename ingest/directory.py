@@ -142,14 +142,15 @@ def _used_types(
     """A device repository brings a thousand types; no more are made ready than have devices."""
     versions = read_map_versions(cursor)
     for data in read_device_types(cursor):
-        if data["id"] not in used:
+        tried = trial.changes if trial is not None and trial.device_type == data["id"] else None
+        if data["id"] not in used and tried is None:
             continue
         map_version = versions.get(data["id"], "")
-        if trial is not None and data["id"] == trial.device_type:
-            data.update(trial.changes)
-            map_version = "trial" if "map" in trial.changes else map_version
         try:
-            yield Type(parse_device_type(data, CATALOGUE), map_version)
+            device_type = parse_device_type({**data, **(tried or {})}, CATALOGUE)
+            if tried and "map" in tried and device_type.to_dict()["map"] != data["map"]:
+                map_version = "trial"
+            yield Type(device_type, map_version)
         except QuantracError as error:
             directory.problems[data["id"]] = f"device type {data['id']}: {error}"
             _log.warning("device_type_unusable", device_type=data["id"], problem=str(error))

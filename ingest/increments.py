@@ -21,6 +21,7 @@ from telemetry.model import Quality
 from telemetry.store import lanes
 from telemetry.store.lanes import READING_DTYPE, Batch, Readings, TouchedBatch, with_raw
 from telemetry.store.pool import Pool
+from telemetry.store.writer import FENCE
 
 from . import increment_store as store
 from .calibration_jobs import Job, fail, next_job, reached
@@ -60,6 +61,8 @@ class IncrementJob:
         async with self._pool.connection() as connection, connection.transaction():
             if not await lanes.lock_follower(connection, FOLLOWER):
                 return False
+            # As every writer does: who decodes history again after a map's change waits for us.
+            await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (FENCE,))
             batches = await self._pending(connection)
             readings = [batch.readings for batch in batches if isinstance(batch, Batch)]
             spans = _spans(readings, self._counting.counters)

@@ -16,12 +16,13 @@ from telemetry.store.lanes import Readings
 from telemetry.store.registry import DeviceRow
 from telemetry.store.writer import registry_version
 
-from .again import Frame, work_out
+from .again import Again, Frame, work_out
 from .decode_jobs import Asked, Span, read_window
 from .difference import Difference
 from .directory import Directory, Trial, read_directory
+from .faults import blames_content
 from .javascript import Answers, JavaScript, Unasked
-from .redecode import FRAMES_A_STEP, differs
+from .redecode import FRAMES_A_STEP, differs, tells_of_earlier
 
 _EXAMPLES_A_METRIC = 3
 _PROBLEMS = 10
@@ -84,6 +85,7 @@ class Previewer:
             self._directory = read_directory(cursor, codecs, registry_version(cursor), javascript, trial)
         self._metrics = {id_: key for key, id_ in self._directory.metric_ids.items()}
         self._told: Counter[str] = Counter()
+        self._logs: dict[int, bool] = {}
 
     @property
     def directory(self) -> Directory:
@@ -93,43 +95,64 @@ class Previewer:
         """Look at these devices' frames; `progress` is told how many of them are done."""
         preview = Preview()
         for one in asked:
-            device = self._directory.devices[one.dev_eui]._replace(status="active")
+            device = self._directory.devices.get(one.dev_eui)
+            if device is None:  # registered after we began
+                continue
+            device = device._replace(status="active")
             preview.devices += 1
             after = None
             while frames := self._window(device, span, after):
                 after = frames[-1].time, frames[-1].id
-                self._look(preview, device, frames)
+                todo = [frame for frame in frames if self._every_frame or self._differs(frame, device)]
+                preview.frames += len(frames)
+                preview.same += len(frames) - len(todo)
+                self._look(preview, device, todo)
                 progress(preview.frames)
         preview.problems = dict(self._told.most_common(_PROBLEMS))
         return preview
 
     def _window(self, device: DeviceRow, span: Span, after: tuple[datetime, int] | None) -> list[Frame]:
         with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
+            if after is None:
+                self._logs[device.id] = tells_of_earlier(cursor, device, self._directory)
             return read_window(cursor, device.id, span, after, FRAMES_A_STEP)
 
+    def _differs(self, frame: Frame, device: DeviceRow) -> bool:
+        return self._logs[device.id] or differs(frame, device, self._directory)
+
     def _look(self, preview: Preview, device: DeviceRow, frames: list[Frame]) -> None:
-        todo = [frame for frame in frames if self._every_frame or differs(frame, device, self._directory)]
-        preview.frames += len(frames)
-        preview.same += len(frames) - len(todo)
-        if not todo:
+        if not frames:
             return
         try:
-            while True:
-                try:
-                    with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
-                        again = work_out(
-                            cursor, [(frame, device) for frame in todo], self._directory, self._answers
-                        )
-                    break
-                except Unasked as unasked:
-                    self._answers.fetch(unasked)
-        finally:
-            self._answers.forget()
+            again = self._work_out(device, frames)
+        except Exception as error:
+            if not blames_content(error):
+                raise
+            if len(frames) > 1:
+                middle = len(frames) // 2
+                self._look(preview, device, frames[:middle])
+                self._look(preview, device, frames[middle:])
+                return
+            preview.untouched += 1
+            self._told[f"{type(error).__name__}: {error}"] += 1
+            return
         preview.untouched += len(again.untouched)
         preview.changed += len(again.difference.frames)
         said = [*again.decoded.values(), *again.untouched.values()]
         self._told.update(one.problem for one in said if one.problem is not None)
         self._compare(preview, device, again.difference)
+
+    def _work_out(self, device: DeviceRow, frames: list[Frame]) -> Again:
+        try:
+            while True:
+                try:
+                    with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
+                        known = [(frame, device) for frame in frames]
+                        return work_out(cursor, known, self._directory, self._answers)
+                except Unasked as unasked:
+                    self._answers.fetch(unasked)
+        finally:
+            self._answers.forget()
 
     def _compare(self, preview: Preview, device: DeviceRow, difference: Difference) -> None:
         before, after = _by_slot(difference.gone), _by_slot(difference.new)

@@ -18,17 +18,19 @@ import structlog
 from decoders.datalog import AHEAD
 from decoders.registry import Registry
 from telemetry.clock import micros
+from telemetry.store import logged
 from telemetry.store.registry import DeviceRow
 from telemetry.store.writer import FENCE, registry_version
 
 from .again import Frame, decode_again
-from .decode_jobs import Job, Progress, Span, end, lock_devices, next_job, reached, read_window
+from .decode_jobs import Job, Progress, end, lock_devices, next_job, reached, read_before, read_window
 from .directory import Directory, read_directory
 from .faults import blames_content
 from .javascript import Answers, JavaScript, Unasked
 
 _log = structlog.get_logger()
 FRAMES_A_STEP = 500
+MOST_BEFORE = 500  # frames of a device within five minutes
 FENCE_SECONDS = 5
 SHARE = 0.3  # of the time, of an ingest process
 
@@ -40,10 +42,22 @@ class Step(NamedTuple):
     ended: bool
 
 
+def fence(connect: Callable[[], psycopg.Connection[Any]]) -> None:
+    """Wait for every writer that still decodes by an older registry; later ones read the new.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: one of them hangs. Whoever comes meanwhile waits behind us, so this
+            is not for long, nor at once again.
+    """
+    with connect() as connection:
+        connection.execute(f"SET LOCAL lock_timeout = '{FENCE_SECONDS}s'")
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (FENCE,))
+
+
 class _Unfenced(Exception):
     """Writers may still decode by the registry before this order; nobody waited for them yet."""
 
-    def __init__(self, order: tuple[str, int]) -> None:
+    def __init__(self, order: tuple[str, str]) -> None:
         super().__init__(*order)
         self.order = order
 
@@ -71,7 +85,7 @@ class Redecoder:
         self._share = share
         self._answers = Answers(javascript)
         self._directory = Directory()
-        self._fenced: set[tuple[str, int]] = set()
+        self._fenced: set[tuple[str, str]] = set()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -110,17 +124,10 @@ class Redecoder:
                 except Unasked as unasked:
                     self._answers.fetch(unasked)
                 except _Unfenced as unfenced:
-                    self._fence()
+                    fence(self._connect)
                     self._fenced.add(unfenced.order)
         finally:
             self._answers.forget()
-
-    def _fence(self) -> None:
-        # Waits for every writer that still decodes by the old registry; later ones read the new. Not for
-        # long: whoever comes meanwhile waits behind us, and one writer may hang.
-        with self._connect() as fence:
-            fence.execute(f"SET LOCAL lock_timeout = '{FENCE_SECONDS}s'")
-            fence.execute("SELECT pg_advisory_xact_lock(%s)", (FENCE,))
 
     def _attempt(self, cursor: psycopg.Cursor[Any]) -> Step | None:
         # As every writer does: a calibration that changes meanwhile finds these readings, or they it.
@@ -130,10 +137,14 @@ class Redecoder:
         job = next_job(cursor, self._redecoding)
         if job is None:
             return None
-        order = ("job", job.id) if job.redecoding_id is None else ("redecoding", job.redecoding_id)
+        order = ("job" if job.redecoding_id is None else "redecoding", str(job.redecoding_id or job.id))
         if order not in self._fenced:
             raise _Unfenced(order)
         device = self._directory.devices[job.dev_eui]
+        recipe = self._directory.recipe(device)
+        anew = job.redecoding_id is not None and job.recipe not in (None, recipe)
+        if anew and (again := ("recipe", f"{job.id} {recipe}")) not in self._fenced:
+            raise _Unfenced(again)
         if job.redecoding_id is not None:
             problem = self._directory.problems.get(device.device_type or "")
             if device.device_type is None or problem:
@@ -141,11 +152,11 @@ class Redecoder:
                 return Step(0, ended=True)
             device = device._replace(status="active")  # its frames are from when it was
         lock_devices(cursor, [device.id])
-        return self._window(cursor, job, device)
+        return self._window(cursor, job, device, recipe, anew=anew)
 
-    def _window(self, cursor: psycopg.Cursor[Any], job: Job, device: DeviceRow) -> Step:
-        recipe = self._directory.recipe(device)
-        anew = job.recipe is not None and job.recipe != recipe
+    def _window(
+        self, cursor: psycopg.Cursor[Any], job: Job, device: DeviceRow, recipe: str, *, anew: bool
+    ) -> Step:
         after = None
         if job.reached_time is not None and job.reached_id is not None and not anew:
             after = job.reached_time, job.reached_id
@@ -155,14 +166,16 @@ class Redecoder:
             end(cursor, job.id, None if anew else job.error)
             _log.info("frames_decoded_again", job=job.id, dev_eui=job.dev_eui)
             return Step(0, ended=True)
-        todo = frames
-        if decoded and after is not None and device.device_type in self._directory.datalogs:
-            # What an earlier window took away may have to be told by a frame that came just before it.
-            before = Span(max(after[0] - AHEAD, job.span.since), after[0])
-            todo = [*read_window(cursor, device.id, before, None, FRAMES_A_STEP), *frames]
-        elif not job.every_frame:
-            todo = [frame for frame in frames if differs(frame, device, self._directory)]
+        logs = tells_of_earlier(cursor, device, self._directory)
+        todo = [
+            frame for frame in frames if job.every_frame or logs or differs(frame, device, self._directory)
+        ]
         done = self._decode(cursor, job, device, todo)._replace(frames=len(frames))
+        if decoded and logs and after is not None:
+            # What this window took away may have to be told by a frame that came just before it.
+            since = max(after[0] - AHEAD, job.span.since)
+            before = read_before(cursor, device.id, since, after, MOST_BEFORE)
+            self._decode(cursor, job, device, before)
         reached(cursor, job, frames[-1], recipe, done, anew=anew)
         return Step(len(frames), ended=False)
 
@@ -191,14 +204,18 @@ class Redecoder:
             _log.exception("frame_not_decoded_again", job=job.id, dev_eui=job.dev_eui, uplink=frames[0].id)
             return Progress(1, untouched=1, error=f"{type(error).__name__}: {error}")
         left = [one.problem for one in again.untouched.values()]
+        left += [one.problem for one in again.decoded.values() if one.retry is not None]
         return Progress(len(frames), *counts, untouched=len(left), error=left[-1] if left else None)
 
 
 def differs(frame: Frame, device: DeviceRow, directory: Directory) -> bool:
-    """Whether the frame may say something else now. What records say depends on their neighbours too."""
-    if frame.decoded_by is None or device.device_type in directory.datalogs:
-        return True
-    return frame.decoded_by != directory.stamp(device, micros(frame.time))
+    """Whether the frame does not carry the present stamp."""
+    return frame.decoded_by is None or frame.decoded_by != directory.stamp(device, micros(frame.time))
+
+
+def tells_of_earlier(cursor: psycopg.Cursor[Any], device: DeviceRow, directory: Directory) -> bool:
+    """Whether frames of this device tell of earlier times: what one says then depends on its neighbours."""
+    return device.device_type in directory.datalogs or logged.tells_of_earlier(cursor, device.id)
 
 
 def _sum(one: Progress, other: Progress) -> Progress:

@@ -18,7 +18,7 @@ from ingest.codecs import Codecs
 from ingest.decode_jobs import Asked, Span, find_asked, order
 from ingest.directory import Trial
 from ingest.preview import Preview, Previewer
-from ingest.redecode import Redecoder, Step
+from ingest.redecode import Redecoder, Step, fence
 from quantrac.texts import actor
 from telemetry.catalogue import CATALOGUE
 from telemetry.errors import QuantracError, UsageError
@@ -27,11 +27,8 @@ from telemetry.store.registry import read_device_types
 
 _APPLICATION = "quantrac redecode"
 _connect = partial(connect, application=_APPLICATION, autocommit=True)
-_AGAIN = (
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.LockNotAvailable,
-)
+_AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+_HANGS = "a transaction of a writer hangs: `SELECT * FROM pg_stat_activity` tells which, end it"
 _ACTIVATE = """
     UPDATE device_type SET codec = %(codec)s, codec_version = %(codec_version)s, mapping = %(map)s,
         updated_at = now()
@@ -90,14 +87,20 @@ def begin(url: str, wish: Wish, codecs: Codecs, *, detached: bool) -> int | None
 
     Raises:
         UsageError: there is no such device type, it cannot be read as wished, or it comes with the program.
+        QuantracError: a writer does not end; what is wished is in force all the same.
     """
     with _connect(url) as connection:
         _check_type(connection, wish)
         trying = Previewer(connection, *codecs, trial=wish.trial)
         _check_readable(trying.directory.problems, wish)
-        with connection.transaction(), connection.cursor() as cursor:
-            if wish.trial is not None:
+        if wish.trial is not None:
+            with connection.transaction(), connection.cursor() as cursor:
                 _activate(cursor, wish.trial)
+        try:  # frames that are still read by what was in force before are among those we ask for
+            fence(lambda: connect(url, application=_APPLICATION))
+        except psycopg.errors.LockNotAvailable:
+            raise QuantracError(f"nothing was ordered: {_HANGS}, then try again") from None
+        with connection.transaction(), connection.cursor() as cursor:
             asked = _asked(connection, wish)
             if not asked:
                 return None
@@ -139,6 +142,8 @@ def work_off(url: str, number: int, codecs: Codecs, progress: Callable[[int, int
                 redecoder.run_waiting(told)
             except _AGAIN:
                 continue
+            except psycopg.errors.LockNotAvailable:
+                raise QuantracError(f"{_HANGS}, then `quantrac redecode --resume {number}` goes on") from None
             except psycopg.OperationalError as error:
                 raise QuantracError(
                     f"the database does not answer any more ({' '.join(str(error).split())}); what is done "
@@ -190,9 +195,9 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _check_type(connection: psycopg.Connection[Any], wish: Wish) -> None:
-    types = {row["id"]: row for row in read_device_types(connection.cursor())}
     if wish.device_type is None:
         return
+    types = {row["id"]: row for row in read_device_types(connection.cursor())}
     found = types.get(wish.device_type)
     if found is None:
         near = get_close_matches(wish.device_type, types, n=3)
@@ -202,6 +207,12 @@ def _check_type(connection: psycopg.Connection[Any], wish: Wish) -> None:
         raise UsageError(
             f"--codec: {wish.device_type} chooses its codec by firmware or time; change that over the API "
             f"(PUT /api/v1/device-types/{wish.device_type}) and leave --codec out"
+        )
+    own = connection.execute("SELECT FROM device_type WHERE id = %s AND NOT builtin", (wish.device_type,))
+    if wish.changes and own.rowcount == 0:
+        raise UsageError(
+            f"--device-type: {wish.device_type} comes with the program, so its codec and map cannot be "
+            "changed; make a device type of your own and give it to the devices"
         )
     parse_device_type({**found, **wish.changes}, CATALOGUE)
 
@@ -224,9 +235,5 @@ def _activate(cursor: psycopg.Cursor[Any], trial: Trial) -> None:
     (found,) = (row for row in read_device_types(cursor) if row["id"] == trial.device_type)
     wished = parse_device_type({**found, **trial.changes}, CATALOGUE).to_dict()
     values = {"codec_version": None, **wished, "map": Jsonb(wished["map"])}
-    if cursor.execute(_ACTIVATE, values).rowcount != 1:
-        raise UsageError(
-            f"--device-type: {trial.device_type} comes with the program, so its codec and map cannot be "
-            "changed; make a device type of your own and give it to the devices"
-        )
+    cursor.execute(_ACTIVATE, values)
     cursor.execute(_AUDIT, (actor(), trial.device_type, Jsonb(wished)))

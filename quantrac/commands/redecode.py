@@ -20,6 +20,7 @@ from quantrac.texts import printable
 from telemetry.catalogue import CATALOGUE
 from telemetry.clock import SystemClock
 from telemetry.errors import QuantracError, UsageError
+from telemetry.observability import setup_logging
 from telemetry.settings import load
 
 if TYPE_CHECKING:
@@ -82,20 +83,27 @@ def redecode(
     """
     from quantrac import redecoding
 
-    url = Context(data).store().database_url
+    context = Context(data)
+    setup_logging(context.common, "redecode")
+    url = context.store().database_url
     named = [
         option for option, given in (("--resume", resume), ("--cancel", cancel), ("--list", list_)) if given
     ]
-    if len(named) > 1 or (named and (device_type or device or since or dry_run)):
+    orders = (device_type, device, since, until, codec, map_, all_, dry_run, detach)
+    if len(named) > 1 or (named and any(orders)):
         raise UsageError(f"{named[0]} goes with no other of these options")
     if list_:
         _show_all(redecoding.list_all(url), as_json)
         return
     if cancel is not None:
-        typer.echo(f"redecoding {cancel}: {redecoding.cancel(url, cancel)} devices are left as they are")
+        left = redecoding.cancel(url, cancel)
+        if not left:
+            raise QuantracError(f"redecoding {cancel} had ended before; `quantrac redecode --list` shows how")
+        typer.echo(f"redecoding {cancel}: {left} devices are left as they are")
         return
     if resume is not None:
-        redecoding.find(url, resume)
+        if not redecoding.find(url, resume)["waiting"]:
+            raise QuantracError(f"redecoding {resume} has ended; `quantrac redecode --list` shows how")
         with _codecs() as codecs:
             _work_off(url, resume, codecs, as_json)
         return
@@ -108,7 +116,10 @@ def redecode(
             return
         number = redecoding.begin(url, wish, codecs, detached=detach)
         if number is None:
-            _print(as_json, {"redecoding": None, "frames": 0}, "no frames of such devices in this time")
+            said = "no frames of such devices in this time"
+            if wish.changes:
+                said += f"; {wish.device_type} is changed all the same"
+            _print(as_json, {"redecoding": None, "frames": 0}, said)
         elif detach:
             _print(
                 as_json,
@@ -140,9 +151,13 @@ def _work_off(url: str, number: int, codecs: Codecs, as_json: bool) -> None:
     _print(as_json, _plain(found), _sentence(found))
     if not ended:
         raise QuantracError(f"interrupted; `quantrac redecode --resume {number}` goes on")
+    if found["cancelled"]:
+        raise QuantracError(f"cancelled; {found['cancelled']} devices are left as they are")
     if found["failed"]:
+        frames = f"{found['untouched']} frames" if found["untouched"] else "frames"
         raise QuantracError(
-            f"{found['untouched']} frames of {found['failed']} devices are as they were: {found['error']}"
+            f"{frames} of {found['failed']} devices are as they were ({found['error']}); once that is "
+            "mended, the same command does what is left"
         )
 
 

@@ -37,10 +37,10 @@ _STORED = """
         WHERE id = r.uplink_id AND time >= a.time - interval '6 minutes' LIMIT 1) u ON true
 """
 _SPANS = """
-    INSERT INTO logged_span (uplink_id, time, oldest)
-    SELECT id, timestamptz 'epoch' + us * interval '1 microsecond',
+    INSERT INTO logged_span (uplink_id, device_id, time, oldest)
+    SELECT id, device_id, timestamptz 'epoch' + us * interval '1 microsecond',
            timestamptz 'epoch' + oldest * interval '1 microsecond'
-    FROM unnest(%s::int8[], %s::int8[], %s::int8[]) AS t (id, us, oldest)
+    FROM unnest(%s::int8[], %s::int8[], %s::int4[], %s::int8[]) AS t (id, us, device_id, oldest)
     ON CONFLICT (uplink_id) DO UPDATE SET oldest = least(logged_span.oldest, excluded.oldest)
 """
 _REMOVE = """
@@ -64,12 +64,12 @@ class Settled(NamedTuple):
 class Decision(NamedTuple):
     """What of the readings is to be stored, and which stored ones have to go, by series, time and frame.
 
-    `oldest` is the time (µs since 1970) that the records of each frame go back to.
+    `oldest` is the time (µs since 1970) that the records of each frame go back to, and before it the device.
     """
 
     readings: Readings
     gone: list[tuple[_Key, int]]
-    oldest: dict[int, int]
+    oldest: dict[int, tuple[int, int]]
 
 
 class _Claim(NamedTuple):
@@ -128,13 +128,14 @@ def decide(
     _add_stored(cursor, claims, frames)
     keep = np.ones(len(readings), bool)
     gone: list[tuple[_Key, int]] = []
-    oldest: dict[int, int] = {}
+    oldest: dict[int, tuple[int, int]] = {}
     for series, several in claims.items():
+        reach = series[0], series[3]
         first = min(several)
         for claim in several:
             if claim is first or not claim.logged:
                 if claim.row >= 0 and claim.logged:
-                    oldest[claim.uplink_id] = min(series[3], oldest.get(claim.uplink_id, series[3]))
+                    oldest[claim.uplink_id] = min(reach, oldest.get(claim.uplink_id, reach))
                 continue
             if claim.row >= 0:
                 keep[claim.row] = False
@@ -149,7 +150,13 @@ def make_room(cursor: psycopg.Cursor[Any], decision: Decision, frames: Frames) -
         _remove(cursor, decision.gone)
     if ids := list(decision.oldest):
         times = [frames[uplink_id][0] for uplink_id in ids]
-        cursor.execute(_SPANS, (ids, times, list(decision.oldest.values())))
+        cursor.execute(_SPANS, (ids, times, *map(list, zip(*decision.oldest.values(), strict=True))))
+
+
+def tells_of_earlier(cursor: psycopg.Cursor[Any], device_id: int) -> bool:
+    """Whether some stored frame of this device tells of earlier times."""
+    cursor.execute("SELECT FROM logged_span WHERE device_id = %s LIMIT 1", (device_id,))
+    return cursor.fetchone() is not None
 
 
 def _add_stored(cursor: psycopg.Cursor[Any], claims: dict[_Key, list[_Claim]], own: Container[int]) -> None:

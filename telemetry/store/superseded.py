@@ -74,6 +74,7 @@ def read_held(
 def remove(cursor: psycopg.Cursor[Any], device_id: int, gone: Readings) -> None:
     """Delete these readings of one device: all of a metric, channel, time and frame."""
     if len(gone):
+        gone = np.sort(gone, order="time")  # as the job of calibrations locks them: neither waits crosswise
         columns = {
             name: array_text(gone[name].tolist()) for name in ("time", "metric_id", "channel", "uplink_id")
         }

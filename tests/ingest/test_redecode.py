@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
@@ -294,3 +294,65 @@ def test_counts_of_the_lanes_stay_true(database: Database, database_url: str) ->
     row = database.execute("SELECT readings FROM latest").fetchone()
     assert row is not None
     assert [value[1] for value in row["readings"].values()] == [3.0]
+
+
+def test_what_a_window_took_away_is_told_by_a_frame_of_the_same_time(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two frames of one moment; the second told directly what now only the first one's record tells."""
+    monkeypatch.setattr(redecode, "FRAMES_A_STEP", 1)
+    direct = {"field": "level", "metric": "water.level"}
+    logs = {
+        "field": "level",
+        "metric": "water.level",
+        "records": {"list": "log", "time": "t", "clock": "iso"},
+    }
+    register(database, direct, logs)
+    record = [{"t": at(4).isoformat(), "level": 1.0}]
+    with writer(database_url, CODECS_JSON) as commit:
+        commit(frame("a", 2, {"log": record}), frame("b", 2, {"x": 1}), frame("c", 4, {"level": 5.0}))
+    assert [row["value"] for row in stored(database)["readings"]] == [5.0]
+    _retype(database, mapping=Jsonb([logs]))
+    redecoding.redecode(database_url)
+    assert [row["value"] for row in stored(database)["readings"]] == [1.0]
+    assert redecoding.jobs(database, "state", "frames", "untouched") == [("done", 3, 0)]
+
+
+def test_a_writer_is_waited_for_when_all_begins_anew(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redecode, "FRAMES_A_STEP", 2)
+    monkeypatch.setattr(redecode, "FENCE_SECONDS", 0.2)
+    register(database, {"field": "level", "metric": "water.level"})
+    _send(database_url, 6)
+    number = redecoding.place_order(database_url)
+    steps = 0
+    with ExitStack() as stack:
+
+        def change(_: object) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == 2:
+                stack.enter_context(_hanging_writer(database_url))
+                _retype(database, mapping=_level(scale=100.0))
+
+        working = redecoding.redecoder(database_url, number)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            working.run_waiting(change)
+    working.run_waiting()
+    assert [row["value"] for row in stored(database)["readings"]] == [n * 100.0 for n in range(6)]
+
+
+def test_adoptions_go_before_what_is_left_to_ingest(database: Database, database_url: str) -> None:
+    register(database, {"field": "level", "metric": "water.level"})
+    _send(database_url, 2)
+    redecoding.place_order(database_url, detached=True)
+    database.execute("INSERT INTO decode_job (device_id, requested_by) SELECT id, 'test' FROM device")
+    ended: list[int] = []
+
+    def told(step: redecode.Step) -> None:
+        rows = database.execute("SELECT id FROM decode_job WHERE state = 'done'").fetchall()
+        ended.extend(row["id"] for row in rows if row["id"] not in ended)
+
+    redecoding.redecoder(database_url, None).run_waiting(told)
+    assert ended == [2, 1]

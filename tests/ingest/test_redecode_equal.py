@@ -33,6 +33,8 @@ MAPS: list[list[dict[str, Any]]] = [
         {"field": "level", "metric": "water.level"},
         {"field": "level", "metric": "water.level", "records": RECORDS},
     ],
+    [{"field": "level", "metric": "water.level", "records": RECORDS}],
+    [{"field": "level", "metric": "water.level", "records": {**RECORDS, "list": "old"}}],
     [{"field": "level", "metric": "water.level", "channel": 2, "records": {**RECORDS, "list": "old"}}],
     [{"field": "tips", "metric": "rain.total", "scale": 0.2}],
     [

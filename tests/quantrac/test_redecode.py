@@ -13,6 +13,7 @@ import pytest
 
 from decoders.registry import load_codecs
 from telemetry.store.master import save_device_type
+from telemetry.store.writer import FENCE
 from tests.ingest.store import NOW, up, writer
 from tests.program import Program, run
 from tests.wait import until
@@ -97,8 +98,11 @@ def test_dry_run_then_done(
     assert row["actor"].startswith("command line")
     assert row["metric"] == "air.humidity"
 
-    again = run(*SINCE, "--dry-run", env=env, cwd=tmp_path)
-    assert "30  carry the present stamp already" in again.stdout
+    for again in (SINCE, asked):
+        seen = run(*again, "--dry-run", env=env, cwd=tmp_path)
+        assert "30  carry the present stamp already" in seen.stdout
+    told = json.loads(run(*SINCE, "--all", "--json", env=env, cwd=tmp_path).stdout)
+    assert (told["id"], told["frames"], told["changed"], told["waiting"]) == (2, 30, 0, 0)
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
@@ -139,6 +143,47 @@ def test_left_to_ingest_and_cancelled(
     assert "redecoding 1: left to ingest" in left.stdout
     assert "2 devices are left as they are" in run("redecode", "--cancel", "1", env=env, cwd=tmp_path).stdout
     assert "cancelled" in run("redecode", "--list", env=env, cwd=tmp_path).stdout
+    for late in ("--cancel", "--resume"):
+        done = run("redecode", late, "1", env=env, cwd=tmp_path)
+        assert (done.returncode, "ended" in done.stderr) == (1, True)
+
+
+def test_a_type_without_devices_is_looked_at_too(
+    env: dict[str, str], database: Database, tmp_path: Path
+) -> None:
+    with database.transaction(), psycopg.Cursor(database) as cursor:
+        save_device_type(cursor, {**TYPE, "map": WRONG})
+    wrong = run(*SINCE, "--codec", "none-such", env=env, cwd=tmp_path)
+    assert (wrong.returncode, "unknown codec 'none-such'" in wrong.stderr) == (2, True)
+    done = run(*SINCE, "--map", "bản-đồ.yaml", env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "no frames of such devices in this time; ours is changed all the same" in done.stdout
+
+
+def test_a_writer_that_hangs_is_told(
+    env: dict[str, str], database: Database, database_url: str, tmp_path: Path
+) -> None:
+    send(database, database_url, 4)
+    with psycopg.connect(database_url) as hangs:
+        hangs.execute("SELECT pg_advisory_xact_lock_shared(%s)", (FENCE,))
+        done = run(*SINCE, "--map", "bản-đồ.yaml", env=env, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "a transaction of a writer hangs" in done.stderr
+    assert database.execute("SELECT FROM decode_job").rowcount == 0
+
+
+def test_frames_that_cannot_be_stored_are_told(
+    env: dict[str, str], database: Database, database_url: str, tmp_path: Path
+) -> None:
+    send(database, database_url, 6)
+    database.execute("ALTER TABLE reading ADD CONSTRAINT unlucky CHECK (value <> 50.5)")
+    done = run(*SINCE, "--map", "bản-đồ.yaml", env=env, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "6 frames of 2 devices are as they were" in done.stderr
+    assert "unlucky" in done.stderr
+    database.execute("ALTER TABLE reading DROP CONSTRAINT unlucky")
+    assert run(*SINCE, env=env, cwd=tmp_path).returncode == 0
+    assert readings(database) == [("air.humidity", 50.5, 6), ("air.temperature", 30.8, 6)]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +203,7 @@ def test_left_to_ingest_and_cancelled(
         (("--device", "aabbccddeeff0011", "--since", "1d", "--map", "bản-đồ.yaml"), "--device-type"),
         (("--resume", "7"), "there is no redecoding 7"),
         (("--resume", "7", "--since", "1d"), "goes with no other"),
+        (("--list", "--all"), "goes with no other"),
     ],
 )  # fmt: skip
 def test_wrong_usage_names_the_cure(

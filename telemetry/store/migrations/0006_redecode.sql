@@ -42,6 +42,7 @@ ALTER TABLE decode_job DROP CONSTRAINT decode_job_state_check;
 ALTER TABLE decode_job ADD CONSTRAINT decode_job_state_check
     CHECK (state IN ('waiting', 'done', 'failed', 'cancelled'));
 CREATE INDEX decode_job_redecoding ON decode_job (redecoding_id, state);
+CREATE INDEX decode_job_adoption ON decode_job (id) WHERE state = 'waiting' AND redecoding_id IS NULL;
 
 CREATE TABLE superseded (                        -- what a frame said before it was decoded again
     time        timestamptz NOT NULL,            -- of the frame
@@ -56,6 +57,16 @@ CREATE INDEX superseded_frame ON superseded (uplink_id, replaced_at);
 
 CREATE TABLE logged_span (                       -- frames with datalogs: how far back their readings go
     uplink_id bigint PRIMARY KEY,
+    device_id integer NOT NULL,
     time      timestamptz NOT NULL,              -- of the frame
-    oldest    timestamptz NOT NULL
+    oldest    timestamptz NOT NULL               -- of its readings
 );
+CREATE INDEX logged_span_device ON logged_span (device_id);
+INSERT INTO logged_span (uplink_id, device_id, time, oldest)
+SELECT u.id, u.device_id, u.time, min(r.time)
+FROM device_type t
+JOIN device d ON d.device_type = t.id
+JOIN reading r ON r.device_id = d.id
+JOIN uplink u ON u.id = r.uplink_id
+WHERE jsonb_path_exists(t.mapping, '$[*].records') AND r.time < u.time
+GROUP BY u.id, u.device_id, u.time;
