@@ -14,12 +14,12 @@ from telemetry.clock import micros
 from telemetry.model import Uplink
 from telemetry.store import logged, superseded
 from telemetry.store.lanes import CORRECTED_DTYPE, Readings, commit_batch, with_raw
-from telemetry.store.registry import DeviceRow, add_unmapped_counters
+from telemetry.store.registry import DeviceRow, add_unmapped_counters, read_maps
 from telemetry.store.superseded import Was
 from telemetry.store.writer import copy_readings
 
 from .columns import Columns
-from .difference import Difference, Series, compare
+from .difference import Difference, compare
 from .directory import Directory
 from .javascript import Answers
 from .pipeline import Decoded, decode, to_ask
@@ -99,12 +99,8 @@ def work_out(cursor: psycopg.Cursor[Any], frames: Frames, directory: Directory, 
     if logging := columns.logging | directory.logging(device for _, device in frames):
         room = logged.decide(cursor, room.readings, logging, known)
     parts = [
-        compare(
-            superseded.read_held(cursor, device.id, [*directory.metric_ids.values()], held),
-            _of(with_raw(room.readings), device),
-            _derived(directory, device),
-        )
-        for device, held in _stamped(frames, decoded)
+        compare(_read_held(cursor, device, stamped, directory), _of(with_raw(room.readings), device))
+        for device, stamped in _stamped(frames, decoded)
     ]
     sides = zip(Difference(_NONE, _NONE), *parts, strict=True)
     return Again(decoded, untouched, Difference(*map(np.concatenate, sides)), room, columns.counters)
@@ -162,24 +158,47 @@ def _may_log(frames: Frames, directory: Directory) -> set[int]:
     }
 
 
-def _stamped(frames: Frames, decoded: Mapping[int, Decoded]) -> list[tuple[DeviceRow, dict[int, datetime]]]:
+def _stamped(frames: Frames, decoded: Mapping[int, Decoded]) -> list[tuple[DeviceRow, list[Frame]]]:
     """Of each device those of its frames that may have readings: a frame without a stamp has none."""
-    found: dict[int, tuple[DeviceRow, dict[int, datetime]]] = {}
+    found: dict[int, tuple[DeviceRow, list[Frame]]] = {}
     for frame, device in frames:
-        held = found.setdefault(device.id, (device, {}))[1]
+        stamped = found.setdefault(device.id, (device, []))[1]
         if frame.id in decoded and frame.decoded_by is not None:
-            held[frame.id] = frame.time
+            stamped.append(frame)
     return list(found.values())
+
+
+def _read_held(
+    cursor: psycopg.Cursor[Any], device: DeviceRow, frames: Sequence[Frame], directory: Directory
+) -> Readings:
+    """The readings of these frames, but for those that a job works out of counters: they are its concern."""
+    ids = directory.metric_ids
+    times = {frame.id: frame.time for frame in frames}
+    held = superseded.read_held(cursor, device.id, [*ids.values()], times)
+    derived = {
+        (ids[metric], channel) for metric, channel in directory.derived.get(device.device_type or "", ())
+    }
+    if not derived or not len(held):
+        return held
+    # A map of before may have had the frames tell themselves what is derived now.
+    versions = {frame.id: (frame.decoded_by or "").rpartition("/")[2] for frame in frames}
+    maps = read_maps(cursor, set(versions.values()))
+    own = {
+        version: {(ids.get(entry["metric"]), entry.get("channel", 0)) for entry in entries}
+        for version, entries in maps.items()
+    }
+    columns = (held[name].tolist() for name in ("uplink_id", "metric_id", "channel"))
+    keep = [
+        (metric, channel) not in derived or (metric, channel) in own.get(versions[uplink_id], ())
+        for uplink_id, metric, channel in zip(*columns, strict=True)
+    ]
+    kept: Readings = held[np.array(keep, bool)]
+    return kept
 
 
 def _of(readings: Readings, device: DeviceRow) -> Readings:
     chosen: Readings = readings[readings["device_id"] == device.id]
     return chosen
-
-
-def _derived(directory: Directory, device: DeviceRow) -> set[Series]:
-    series = directory.derived.get(device.device_type or "", ())
-    return {(directory.metric_ids[metric], channel) for metric, channel in series}
 
 
 def _stamp(cursor: psycopg.Cursor[Any], frames: Sequence[Frame], decoded: Mapping[int, Decoded]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +11,6 @@ from telemetry.store.lanes import Readings, uncorrected
 
 _SLOT = ("uplink_id", "metric_id", "channel", "time")
 _VALUE = ("value", "raw")
-Series = tuple[int, int]
-"""Metric and channel, of one device."""
 
 
 class Difference(NamedTuple):
@@ -38,15 +35,8 @@ class Difference(NamedTuple):
         return np.concatenate([uncorrected(self.new), uncorrected(vanished)])
 
 
-def compare(held: Readings, fresh: Readings, derived: Collection[Series] = ()) -> Difference:
-    """Readings of the same frames, of `CORRECTED_DTYPE`: as they are stored, and as they ought to be.
-
-    `derived` are series that a job works out of others; what is held of them is its concern.
-    """
-    if derived:
-        held = held[
-            np.array([series not in derived for series in _rows(held, ("metric_id", "channel"))], bool)
-        ]
+def compare(held: Readings, fresh: Readings) -> Difference:
+    """Readings of the same frames, of `CORRECTED_DTYPE`: as they are stored, and as they ought to be."""
     was, now = _values(held), _values(fresh)
     return Difference(
         held[np.array([was[slot] != now.get(slot) for slot in _rows(held, _SLOT)], bool)],

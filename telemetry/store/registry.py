@@ -40,6 +40,14 @@ def read_map_versions(cursor: psycopg.Cursor[Any]) -> dict[str, str]:
     return dict(cursor.fetchall())
 
 
+def read_maps(cursor: psycopg.Cursor[Any], versions: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+    """The entries of those of these versions of maps that there were."""
+    cursor.execute(
+        "SELECT map_version, mapping FROM device_type_map WHERE map_version = ANY(%s)", (list(versions),)
+    )
+    return dict(cursor.fetchall())
+
+
 def read_metric_ids(cursor: psycopg.Cursor[Any]) -> dict[str, int]:
     cursor.execute("SELECT key, id FROM metric")
     return dict(cursor.fetchall())

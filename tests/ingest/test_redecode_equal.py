@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
@@ -81,6 +81,7 @@ def _reset(database: Database, mapping: list[dict[str, Any]], calibrated: bool) 
         )
 
 
+@example(frames=[(7, {"level": 3.5})], before=MAPS[-1], after=MAPS[-2], window=2, calibrated=True)
 @given(
     frames=_frames,
     before=st.sampled_from(MAPS),
