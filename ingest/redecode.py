@@ -55,11 +55,11 @@ def fence(connect: Callable[[], psycopg.Connection[Any]]) -> None:
 
 
 class _Unfenced(Exception):
-    """Writers may still decode by the registry before this order; nobody waited for them yet."""
+    """Writers may still decode by a registry before this version; nobody waited for them yet."""
 
-    def __init__(self, order: tuple[str, str]) -> None:
-        super().__init__(*order)
-        self.order = order
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.version = version
 
 
 class Redecoder:
@@ -85,7 +85,7 @@ class Redecoder:
         self._share = share
         self._answers = Answers(javascript)
         self._directory = Directory()
-        self._fenced: set[tuple[str, str]] = set()
+        self._fenced = -1  # the registry's version that every writer has at least
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -125,7 +125,7 @@ class Redecoder:
                     self._answers.fetch(unasked)
                 except _Unfenced as unfenced:
                     fence(self._connect)
-                    self._fenced.add(unfenced.order)
+                    self._fenced = unfenced.version
         finally:
             self._answers.forget()
 
@@ -137,14 +137,11 @@ class Redecoder:
         job = next_job(cursor, self._redecoding)
         if job is None:
             return None
-        order = ("job" if job.redecoding_id is None else "redecoding", str(job.redecoding_id or job.id))
-        if order not in self._fenced:
-            raise _Unfenced(order)
+        if version != self._fenced:
+            raise _Unfenced(version)
         device = self._directory.devices[job.dev_eui]
         recipe = self._directory.recipe(device)
         anew = job.redecoding_id is not None and job.recipe not in (None, recipe)
-        if anew and (again := ("recipe", f"{job.id} {recipe}")) not in self._fenced:
-            raise _Unfenced(again)
         if job.redecoding_id is not None:
             problem = self._directory.problems.get(device.device_type or "")
             if device.device_type is None or problem:
