@@ -161,7 +161,8 @@ class Redecoder:
         frames = read_window(cursor, device.id, job.span, after, FRAMES_A_STEP, decoded=decoded)
         if not frames:
             end(cursor, job.id, None if anew else job.error)
-            _log.info("frames_decoded_again", job=job.id, dev_eui=job.dev_eui)
+            tell = _log.debug if decoded else _log.info  # an order has many jobs, and shows progress
+            tell("frames_decoded_again", job=job.id, dev_eui=job.dev_eui)
             return Step(0, ended=True)
         logs = tells_of_earlier(cursor, device, self._directory)
         todo = [
