@@ -182,6 +182,8 @@ def _wish(
     if codec is not None:
         changes["codec"], _, version = codec.partition("@")
         changes["codec_version"] = version or None
+        if not changes["codec"]:
+            raise UsageError(f"--codec: {codec!r} names no codec; `quantrac codecs list` shows them")
     if map_ is not None:
         changes["map"] = _read_map(map_)
     if changes and device_type is None:

@@ -204,6 +204,7 @@ def test_frames_that_cannot_be_stored_are_told(
         (("--resume", "7"), "there is no redecoding 7"),
         (("--resume", "7", "--since", "1d"), "goes with no other"),
         (("--list", "--all"), "goes with no other"),
+        (("--device-type", "ours", "--since", "1d", "--codec", "@1"), "names no codec"),
     ],
 )  # fmt: skip
 def test_wrong_usage_names_the_cure(
