@@ -66,8 +66,9 @@ class _News(NamedTuple):
 
     @property
     def first(self) -> int:
-        times = [time for time, _ in self.points[:1]]
-        return min([*times, *([] if self.since is None else [self.since])])
+        """The time (µs) of the earliest news."""
+        times = [self.since, *(time for time, _ in self.points[:1])]
+        return min(time for time in times if time is not None)
 
     def follows(self, state: _State) -> bool:
         """Whether nothing but the points came since this state, and they came behind it."""
