@@ -1,0 +1,1 @@
+-- Rollups by the hour and by the day.

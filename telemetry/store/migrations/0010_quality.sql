@@ -1,0 +1,1 @@
+-- Quality tests that need order or neighbours, and people's word on readings.

@@ -1,0 +1,1 @@
+-- Owners, facilities, administrative units, and who belonged to whom when.
