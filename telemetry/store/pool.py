@@ -27,7 +27,7 @@ _KEEPALIVE: dict[str, Any] = {
 
 
 class Limits(NamedTuple):
-    """Seconds after which the server gives up a statement, a wait for a lock, an idle transaction; 0: never."""
+    """Seconds after which the server ends a statement, a wait for a lock, an idle transaction; 0: never."""
 
     statement: float = 0.0
     lock: float = 0.0
@@ -69,6 +69,17 @@ _POOLED = "SET TimeZone TO 'UTC'"
 def _settling(pid: int, limits: Limits) -> dict[str, Any]:
     milliseconds = {name: str(int(seconds * 1000)) for name, seconds in limits._asdict().items()}
     return {"pid": pid, **milliseconds}
+
+
+def limit(connection: psycopg.Connection[Any], limits: Limits) -> None:
+    """Set limits for the present transaction: these hold behind a pooler, too."""
+    values = _settling(0, limits)
+    connection.execute(
+        "SELECT set_config('statement_timeout', %(statement)s, true),"
+        " set_config('lock_timeout', %(lock)s, true),"
+        " set_config('idle_in_transaction_session_timeout', %(idle)s, true)",
+        values,
+    )
 
 
 def is_pooled(connection: psycopg.Connection[Any]) -> bool:
