@@ -19,6 +19,7 @@ from .edition import Edition, create_extension, detect, make_hypertables
 from .leader import hold
 from .pool import Limits, connect, limit
 from .revision import newest_revision
+from .rollups import make_rollups
 
 _LOCK = 0x7175616E  # "quan": one migration at a time, whoever starts it
 
@@ -66,6 +67,7 @@ def migrate(url: str, *, lock_timeout: float = 0.0) -> Migrated:
             edition = detect(after)
             changed = make_hypertables(after) if edition is not Edition.PLAIN else []
             _seed_catalogue(after)
+            make_rollups(after, edition)
     return Migrated(edition, before, newest_revision(), changed)
 
 
@@ -105,18 +107,18 @@ def _current(connection: Connection) -> str | None:
 
 
 def _seed_catalogue(connection: psycopg.Connection[object]) -> None:
-    rows = [(key, m.unit, m.vi, m.en) for key, m in CATALOGUE.items()]
+    rows = [(key, m.unit, m.vi, m.en, m.kind) for key, m in CATALOGUE.items()]
     with connection.cursor() as cursor:
         # Inserting with ON CONFLICT would burn a smallint id for every metric at every start.
         cursor.execute("SELECT key FROM metric")
         known = {row[0] for row in cursor.fetchall()}  # type: ignore[index]
         cursor.executemany(
-            "INSERT INTO metric (key, unit, name_vi, name_en) VALUES (%s, %s, %s, %s)",
+            "INSERT INTO metric (key, unit, name_vi, name_en, kind) VALUES (%s, %s, %s, %s, %s)",
             [row for row in rows if row[0] not in known],
         )
         cursor.executemany(
-            "UPDATE metric SET unit = %s, name_vi = %s, name_en = %s WHERE key = %s"
-            " AND (unit, name_vi, name_en) IS DISTINCT FROM (%s, %s, %s)",
+            "UPDATE metric SET unit = %s, name_vi = %s, name_en = %s, kind = %s WHERE key = %s"
+            " AND (unit, name_vi, name_en, kind) IS DISTINCT FROM (%s, %s, %s, %s)",
             [(*row[1:], row[0], *row[1:]) for row in rows if row[0] in known],
         )
 
