@@ -118,6 +118,14 @@ class StoreSettings(Settings):
         description="Seconds a replica may be behind; the API asks the primary while it is further.",
     )
 
+    columnstore_after: int = Field(
+        default=14,
+        ge=0,
+        le=36_500,
+        description="Days after which readings move to the columnstore of TimescaleDB Community, where they "
+        "take a tenth of the space; other editions have none. 0: never.",
+    )
+
     @field_validator("database_url", "database_replica_url")
     @classmethod
     def _is_address(cls, value: str) -> str:
