@@ -17,8 +17,8 @@ from telemetry.clock import from_micros, micros
 from telemetry.store import superseded
 from telemetry.store.edition import Edition, detect
 from telemetry.store.lanes import READING_DTYPE, Readings, with_raw
-from telemetry.store.pool import connect
 from telemetry.store.policies import set_layouts
+from telemetry.store.pool import connect
 from telemetry.store.rollups import DAY, HOUR, Rollup, refresh
 from telemetry.store.writer import copy_readings
 
@@ -102,7 +102,7 @@ def _found(
 ) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     rows = connection.execute(
         "SELECT time, device_id, metric_id, channel, count, good, mean, min, max, last, sum, coverage"
-        f" FROM {rollup.name} WHERE device_id = %s",  # type: ignore[arg-type]  # noqa: S608
+        f" FROM {rollup.name} WHERE device_id = %s",  # type: ignore[arg-type]
         (device_id,),
     ).fetchall()
     assert len({row[:4] for row in rows}) == len(rows)
