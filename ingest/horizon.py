@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from telemetry.clock import Clock, from_micros, micros
@@ -41,7 +41,7 @@ class Horizon(NamedTuple):
         return Reject(
             key=message_key(message),
             reason=TOO_OLD,
-            detail=f"it is of {time:%Y-%m-%d %H:%M:%S}Z, and frames are kept for {self.frames_days} days "
+            detail=f"it is of {time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z, and frames are kept for {self.frames_days} days "
             "(QUANTRAC_RETAIN_FRAMES)",
             field="time",
             dev_eui=outcome.dev_eui,
