@@ -13,7 +13,7 @@ import structlog
 
 from telemetry.clock import Clock
 from telemetry.settings import StoreSettings
-from telemetry.store import retention
+from telemetry.store import policies, retention
 from telemetry.store.edition import HYPERTABLES, Edition, detect
 from telemetry.store.leader import try_to_hold
 
@@ -63,7 +63,8 @@ class Upkeep:
         days = retention.days_kept(self._settings)
         retention.forget_passes(connection, [relation for relation, kept in days.items() if not kept])
         if edition is Edition.COMMUNITY:
-            for change in retention.apply_retention(connection, self._settings):
+            own = retention.apply_retention(connection, self._settings)
+            for change in (*own, *policies.apply_settings(connection, self._settings)):
                 _log.info("retention_policy", change=change)
         removed = 0
         for relation, kept in days.items():

@@ -162,6 +162,14 @@ class StoreSettings(Settings):
         default=1095, ge=0, le=36_500, description="Days it is kept who changed what. 0: for ever."
     )
 
+    columnstore_after: int = Field(
+        default=14,
+        ge=0,
+        le=36_500,
+        description="Days after which readings move to the columnstore of TimescaleDB Community, where they "
+        "take a tenth of the space; other editions have none. 0: never.",
+    )
+
     @field_validator("retain_readings")
     @classmethod
     def _frames_outlive(cls, value: int, info: ValidationInfo) -> int:

@@ -38,6 +38,8 @@ def migrate(data: Data = None) -> None:
     typer.echo(f"{done.edition.value}: schema {changed}")
     if done.hypertables:
         typer.echo(f"hypertables made: {', '.join(done.hypertables)}")
+    if done.rollups:
+        typer.echo(f"rollups made: {', '.join(done.rollups)}")
 
 
 def status(data: Data = None, as_json: AsJson = False) -> None:

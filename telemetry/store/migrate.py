@@ -31,6 +31,7 @@ class Migrated(NamedTuple):
     before: str | None
     after: str
     hypertables: list[str]
+    rollups: list[str]
 
 
 def _config() -> Config:
@@ -67,8 +68,8 @@ def migrate(url: str, *, lock_timeout: float = 0.0) -> Migrated:
             edition = detect(after)
             changed = make_hypertables(after) if edition is not Edition.PLAIN else []
             _seed_catalogue(after)
-            make_rollups(after, edition)
-    return Migrated(edition, before, newest_revision(), changed)
+            rollups = make_rollups(after, edition)
+    return Migrated(edition, before, newest_revision(), changed, rollups)
 
 
 def current_revision(connection: psycopg.Connection[object]) -> str | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 
 from ingest.horizon import horizon_of
@@ -81,7 +81,7 @@ def test_what_was_removed_does_not_come_back(database: Database, database_url: s
     store = _settings(database_url)
     database.execute("DELETE FROM uplink")  # as whole chunks go, whenever these are due
     Upkeep(lambda: connect(database_url, application="t"), later, store, share=1).run_once()
-    redelivered = [replace(message, received_at=later.now()) for message in messages]
+    redelivered = [msgspec.structs.replace(message, received_at=later.now()) for message in messages]
     (committed,) = _write(store, later, redelivered)
     assert committed.written.uplinks == 0
     assert [row[1] for row in _rejects(database)] == ["too_old", "too_old"]
