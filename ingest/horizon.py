@@ -41,8 +41,8 @@ class Horizon(NamedTuple):
         return Reject(
             key=message_key(message),
             reason=TOO_OLD,
-            detail=f"it is of {time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z, and frames are kept for {self.frames_days} days "
-            "(QUANTRAC_RETAIN_FRAMES)",
+            detail=f"it is of {time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z, and frames are kept for "
+            f"{self.frames_days} days (QUANTRAC_RETAIN_FRAMES)",
             field="time",
             dev_eui=outcome.dev_eui,
             network=outcome.network,
