@@ -18,6 +18,7 @@ from starlette.middleware import Middleware
 from decoders.folder import read_folder
 from decoders.javascript.workers import JsWorkers
 from decoders.registry import Registry, load_codecs
+from ingest.horizon import horizon_of
 from ingest.intake import Intake
 from ingest.settings import IngestSettings
 from telemetry.clock import Clock, SystemClock
@@ -92,17 +93,19 @@ def create_app(
         SettingsError: the database's address cannot be used.
     """
     pool = async_pool(store, application="quantrac api")
+    clock = clock or SystemClock()
     ingest = ingest or IngestSettings()
     handed_over = Intake(
         ingest,
         lambda: connect(store.database_url, application="quantrac intake", limits=api_limits(store)),
         writer=f"intake-{instance or socket.gethostname()}",
+        horizon=horizon_of(store, clock),
     )
     services = Services(
         settings=settings,
         pool=pool,
         reads=Reads(store, pool),
-        clock=clock or SystemClock(),
+        clock=clock,
         hub=Hub(pool),
         box=box,
         codecs=codecs or cache(partial(_codecs, ingest.codecs_dir)),

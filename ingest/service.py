@@ -17,6 +17,7 @@ from telemetry.store.pool import connect, worker_limits, writer_limits
 from . import adapters
 from .batcher import Batcher
 from .codecs import open_codecs
+from .horizon import horizon_of
 from .members import Member
 from .qos_watch import QosWatch
 from .settings import IngestSettings
@@ -61,6 +62,7 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
         keep_messages=settings.keep_messages,
         clock=clock,
         javascript=javascript,
+        horizon=horizon_of(store, clock),
     )
     batcher = Batcher(writer, batch_size=settings.batch_size, max_message=settings.max_message)
     backfill = TtsBackfill(

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 
 class Edition(Enum):
@@ -29,10 +30,10 @@ HYPERTABLES = {
 
 def detect(connection: psycopg.Connection[Any]) -> Edition:
     """The edition of this database; TimescaleDB counts once the extension is created in it."""
-    row = connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").rowcount
-    if not row:
+    cursor = connection.cursor(row_factory=tuple_row)
+    if not cursor.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").rowcount:
         return Edition.PLAIN
-    licence = connection.execute("SHOW timescaledb.license").fetchone()
+    licence = cursor.execute("SHOW timescaledb.license").fetchone()
     return Edition.COMMUNITY if licence and licence[0] == "timescale" else Edition.APACHE
 
 

@@ -61,8 +61,8 @@ def apply_settings(connection: psycopg.Connection[Any], settings: StoreSettings)
     return apply_policies(
         connection,
         columnstore_after=settings.columnstore_after or None,
-        retain_readings=None,
-        retain_rollups=None,
+        retain_readings=settings.retain_readings or None,
+        retain_rollups=settings.retain_rollups or None,
     )
 
 
