@@ -17,11 +17,11 @@ class Edition(Enum):
     COMMUNITY = "TimescaleDB Community edition"
 
 
-# A week of a province's frames, some days of its readings: a chunk and its index then fit a small
-# machine's memory while they are being written.
+# Whatever the length of a chunk, writing keeps one leaf of its index in memory for each series. Six days of a
+# reading every ten minutes fill one batch of the columnstore: docs/decisions/0009-store-editions.md.
 HYPERTABLES = {
     "uplink": "7 days",
-    "reading": "3 days",
+    "reading": "6 days",
     "event": "30 days",
     "link": "30 days",
     "message_block": "7 days",
@@ -53,14 +53,21 @@ def create_extension(connection: psycopg.Connection[Any]) -> None:
 
 
 def make_hypertables(connection: psycopg.Connection[Any]) -> list[str]:
-    """Turn what is still plain into hypertables, data included; returns the tables that changed."""
+    """Turn what is still plain into hypertables, data included; returns the tables that changed.
+
+    Chunks to come are as long as `HYPERTABLES` says, those that are there stay as they are.
+    """
     changed = []
     for table, interval in HYPERTABLES.items():
         known = connection.execute(
-            "SELECT FROM timescaledb_information.hypertables"
+            "SELECT time_interval <> %s::interval FROM timescaledb_information.dimensions"
             " WHERE hypertable_schema = current_schema() AND hypertable_name = %s",
-            (table,),
-        ).rowcount
+            (interval, table),
+        ).fetchone()
+        if known and known[0]:
+            connection.execute(
+                "SELECT set_chunk_time_interval(%s::regclass, %s::interval)", (table, interval)
+            )
         if known:
             continue
         connection.execute(

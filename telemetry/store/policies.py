@@ -76,10 +76,13 @@ def apply_policies(
     """Make the policies what these settings (days) say; returns what changed, in words.
 
     None is never for `columnstore_after`, for ever for the others. Where nothing changes it is some look-ups.
+    Before `migrate` has made the rollups for this edition it does nothing.
     """
     if detect(connection) is not Edition.COMMUNITY:
         return []
     with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+        if _one(cursor, "SELECT to_regclass(%s)", (DAY.aggregate,)) == (None,):
+            return []
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         cursor.execute("SET LOCAL intervalstyle = 'postgres'")  # jobs keep lengths of time as text
         # Before anything is dropped: a refresh must not look where it is.
