@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,11 +21,20 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel=panel)(doctor)
 
 
-def migrate(data: Data = None) -> None:
+def migrate(
+    data: Data = None,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="Also fill the rollups now, as after a restore; by itself it takes some minutes.",
+        ),
+    ] = False,
+) -> None:
     """Create the schema or bring it up to date. Safe to run at any time, by several at once."""
     from quantrac.seed import seed
     from telemetry.store.migrate import migrate as run_migrations
-    from telemetry.store.policies import apply_settings
+    from telemetry.store.policies import apply_settings, refresh_kept
     from telemetry.store.pool import connect
 
     store = Context(data).store()
@@ -34,6 +43,8 @@ def migrate(data: Data = None) -> None:
     seed(url)
     with connect(url, application="quantrac migrate", autocommit=True) as connection:
         policies = apply_settings(connection, store)
+        if refresh:
+            refresh_kept(connection)
     changed = (
         f"{done.before or 'empty'} → {done.after}"
         if done.before != done.after

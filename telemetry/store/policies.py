@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from ..settings import StoreSettings
 from .edition import Edition, detect
-from .rollups import DAY, HOUR, Rollup
+from .rollups import DAY, HOUR, Rollup, refresh
 
 _LOCK = 0x71706F6C  # "qpol": one that applies policies at a time
 REFRESH, COMPRESS, RETAIN = "policy_refresh_continuous_aggregate", "policy_compression", "policy_retention"
@@ -64,6 +64,18 @@ def apply_settings(connection: psycopg.Connection[Any], settings: StoreSettings)
         retain_readings=settings.retain_readings or None,
         retain_rollups=settings.retain_rollups or None,
     )
+
+
+def refresh_kept(connection: psycopg.Connection[Any]) -> None:
+    """Fill the rollups now, as far back as their policies do; the connection in autocommit mode."""
+    if detect(connection) is not Edition.COMMUNITY:
+        return
+    row = connection.execute(
+        "SELECT max(now() - (config ->> 'start_offset')::interval) FROM timescaledb_information.jobs"
+        " WHERE hypertable_name = ANY(%s) AND proc_name = %s",
+        ([HOUR.aggregate, DAY.aggregate], REFRESH),
+    ).fetchone()
+    refresh(connection, row[0] if row else None, None)
 
 
 def apply_policies(

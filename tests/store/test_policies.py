@@ -14,7 +14,7 @@ from quantrac.doctor.edition import check_edition, judge
 from telemetry.clock import micros
 from telemetry.store.edition import Edition, detect
 from telemetry.store.lanes import READING_DTYPE
-from telemetry.store.policies import COMPRESS, REFRESH, RETAIN, apply_policies
+from telemetry.store.policies import COMPRESS, REFRESH, RETAIN, apply_policies, refresh_kept
 from telemetry.store.pool import connect
 from telemetry.store.rollups import DAY, HOUR
 from telemetry.store.writer import copy_readings
@@ -138,6 +138,8 @@ def test_readings_are_dropped_and_rollups_stay(policed: Policed) -> None:
     policed.apply(7, None, None)
     assert policed.apply(7, None, None) == []
     policed.store((timedelta(days=4), 2.0))
+    refresh_kept(policed.connection)
+    assert policed.ask("SELECT sum(count) FROM reading_1h") == 4
     policed.refresh()
     assert policed.ask("SELECT sum(count) FROM reading_1h") == 4
     assert policed.ask("SELECT sum(count) FROM reading_1d") == 4
