@@ -12,6 +12,7 @@ from quantrac import __version__
 from quantrac.commands import accounts, codecs, redecode, registry, rejects, rules, services, state, up
 from quantrac.commands import simulate as simulate_command
 from telemetry.errors import QuantracError, SettingsError, UsageError
+from telemetry.store.refusal import cure
 
 app = typer.Typer(
     name="quantrac",
@@ -70,8 +71,11 @@ def main() -> None:
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
         console.print(
-            f"quantrac: the database does not answer ({reason}). Is `quantrac up` running, and does "
-            "QUANTRAC_DATABASE_URL name the right server?",
+            f"quantrac: the database does not answer ({reason}). "
+            + (
+                cure(error)
+                or "Is `quantrac up` running, and does QUANTRAC_DATABASE_URL name the right server?"
+            ),
             markup=False,
         )
         sys.exit(1)

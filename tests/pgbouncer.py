@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
@@ -25,7 +25,7 @@ def _free_port() -> int:
 def pgbouncer(database_url: str, folder: Path, *, pool_size: int = 4, more: str = "") -> Iterator[str]:
     """The database's address through it; `more` are further lines of its configuration."""
     assert PROGRAM is not None
-    server, port = conninfo_to_dict(database_url), _free_port()
+    server, port = conninfo_to_dict(database_url), free_port()
     users, config = folder / "users.txt", folder / "pgbouncer.ini"
     users.write_text(f'"{server["user"]}" "{server.get("password", "")}"\n', encoding="utf-8")
     config.write_text(

@@ -12,6 +12,7 @@ from telemetry.errors import QuantracError
 from telemetry.store.edition import detect
 from telemetry.store.migrate import current_revision, newest_revision
 from telemetry.store.pool import connect
+from telemetry.store.refusal import cure
 
 from .edition import HAS, check_edition
 from .finding import Finding
@@ -34,7 +35,9 @@ def check_database(context: Context) -> Iterator[Finding]:
         return
     except psycopg.Error as error:
         problem = " ".join(str(error).split())
-        yield Finding("fault", "database", problem, "Start it, or correct QUANTRAC_DATABASE_URL.")
+        yield Finding(
+            "fault", "database", problem, cure(error) or "Start it, or correct QUANTRAC_DATABASE_URL."
+        )
         return
     yield Finding("ok", "database", f"{row[1].split(' on ')[0]}, {edition.value}: {HAS[edition]}")
     yield from told

@@ -17,6 +17,7 @@ from api.app import _RESOURCES
 from decoders.javascript.calls import RETRYABLE
 from ingest.adapters.chirpstack_v4 import EVENTS
 from ingest.adapters.tts_v3 import _EVENT_BODIES
+from ingest.horizon import TOO_OLD
 from quantrac import reference, up
 from quantrac.context import ALL_SETTINGS
 from telemetry.settings import FILE_VARIABLE, PREFIX
@@ -170,7 +171,7 @@ def test_api_paths_exist(page: Path) -> None:
 def test_every_reject_reason_is_explained() -> None:
     code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "ingest").rglob("*.py"))
     raised = set(re.findall(r'BadMessage\(\s*"(\w+)"', code)) | set(re.findall(r'reason="(\w+)"', code))
-    raised |= {"empty", "not_json", *(f"codec_{failure}" for failure in RETRYABLE)}
+    raised |= {"empty", "not_json", TOO_OLD, *(f"codec_{failure}" for failure in RETRYABLE)}
     text = section((DOCS / "reference" / "messages.md").read_text(encoding="utf-8"), "## Rejects")
     assert {row[0] for row in table_rows(text)[1:]} == raised
 
