@@ -18,13 +18,14 @@ from telemetry.clock import Clock
 from telemetry.settings import StoreSettings
 from telemetry.store.pool import Pool, async_pool
 
-from . import increments, recalibrate, redecode
+from . import increments, quality_job, recalibrate, redecode
 from .decode_jobs import ANY_WAITING
 from .expiry import RejectExpiry
 from .increments import IncrementJob
 from .javascript import JavaScript
 from .latest import keep_latest
 from .link_job import LinkJob
+from .quality_job import QualityJob
 from .recalibrate import Recalibrator
 from .redecode import Redecoder
 from .repeat import repeat, step_by_step
@@ -39,7 +40,7 @@ _REJECTS = "SELECT FROM reject WHERE state = 'waiting' LIMIT 1"
 
 class Workers:
     """Frames to decode again, rejects to retry or forget, the link's history, the newest readings, what a
-    changed calibration touches, and increments."""
+    changed calibration touches, increments, and the quality tests that need more than one reading."""
 
     def __init__(
         self,
@@ -123,6 +124,13 @@ class Workers:
                 stop,
                 share=increments.SHARE,
                 idle=increments.IDLE_SECONDS,
+            ),
+            "quality": step_by_step(
+                "quality",
+                QualityJob(pool).step,
+                stop,
+                share=quality_job.SHARE,
+                idle=quality_job.IDLE_SECONDS,
             ),
         }
         tasks = [asyncio.create_task(task, name=f"ingest-{name}") for name, task in work.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from alembic import command
@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from ..catalogue import CATALOGUE
 from ..errors import SchemaTooNew
+from ..model import hash_key
 from .edition import Edition, create_extension, detect, make_hypertables
 from .pool import connect
 from .revision import newest_revision
@@ -57,6 +58,7 @@ def migrate(url: str) -> Migrated:
             edition = detect(guard)
             changed = make_hypertables(guard) if edition is not Edition.PLAIN else []
             _seed_catalogue(guard)
+            _note_checks(guard)
     return Migrated(edition, before, newest_revision(), changed)
 
 
@@ -103,6 +105,25 @@ def _seed_catalogue(connection: psycopg.Connection[object]) -> None:
             "UPDATE metric SET unit = %s, name_vi = %s, name_en = %s WHERE key = %s"
             " AND (unit, name_vi, name_en) IS DISTINCT FROM (%s, %s, %s)",
             [(*row[1:], row[0], *row[1:]) for row in rows if row[0] in known],
+        )
+
+
+def _note_checks(connection: psycopg.Connection[object]) -> None:
+    """Have readings judged anew where a new version asks something else of a metric."""
+    asked = {key: hash_key(repr(metric.quality_checks)).hex() for key, metric in CATALOGUE.items()}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT key, id, checks FROM metric")
+        known: list[Any] = cursor.fetchall()
+        changed = [(asked[key], id_) for key, id_, checks in known if asked.get(key, checks) != checks]
+        cursor.executemany("UPDATE metric SET checks = %s WHERE id = %s", changed)
+        judged = [
+            id_ for key, id_, checks in known if checks is not None and asked.get(key, checks) != checks
+        ]
+        cursor.execute(
+            "INSERT INTO quality_job (device_id, metric_id, valid_from, why)"
+            " SELECT d.id, m.id, now() - interval '31 days', 'checks of the catalogue' FROM device d"
+            " CROSS JOIN unnest(%s::int2[]) AS m (id) WHERE d.status = 'active'",
+            (judged,),
         )
 
 
