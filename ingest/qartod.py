@@ -37,16 +37,14 @@ _APART = 10 * 86_400 * _SECOND  # between series that are laid behind each other
 _ROUNDING = 1e-9  # 20.1 - 20.0 is no more than 0.1
 _COLUMN = {check: n for n, check in enumerate(Check)}
 _P, _S, _F, _N = (np.uint8(outcome) for outcome in Outcome)
-_PARAMETERS = np.dtype(
-    [
-        *((name, "<f8") for name in ("fail_low", "fail_high", "suspect_low", "suspect_high")),
-        *((name, "<f8") for name in ("spike_suspect", "spike_fail", "spike_within", "spike_average")),
-        *((name, "<f8") for name in ("rate_by", "rate_within", "rate_reach")),
-        *((name, "<f8") for name in ("flat_tolerance", "flat_suspect", "flat_fail", "flat_count")),
-        *((name, "<f8") for name in ("attenuated_window", "attenuated_suspect", "attenuated_fail")),
-        *((name, "<f8") for name in ("attenuated_count", "gap")),
-    ]
+_PARAMETERS = (
+    *("fail_low", "fail_high", "suspect_low", "suspect_high"),
+    *("spike_suspect", "spike_fail", "spike_within", "spike_average", "rate_by", "rate_within", "rate_reach"),
+    *("flat_tolerance", "flat_suspect", "flat_fail", "flat_count"),
+    *("attenuated_window", "attenuated_suspect", "attenuated_fail", "attenuated_count", "gap"),
 )
+_Limits = Mapping[str, Floats]
+"""Each of `_PARAMETERS`, by series."""
 
 
 class Plan(NamedTuple):
@@ -86,32 +84,44 @@ def reach(checks: Checks, interval: float | None) -> tuple[int, int]:
     return round(max(back) * _SECOND), round(max(ahead) * _SECOND)
 
 
-def evaluate(rows: npt.NDArray[np.void], plans: Sequence[Plan]) -> Judged:
-    """The flags of readings of `SERIES_DTYPE`, shape (n,), ordered by series, time and value."""
+def evaluate(rows: npt.NDArray[np.void], plans: Sequence[Plan], wanted: Bools | None = None) -> Judged:
+    """The flags of readings of `SERIES_DTYPE`, shape (n,), ordered by series, time and value.
+
+    Those that are not `wanted` only serve the others, and what comes out for them says nothing.
+    """
     outcomes = np.full((len(rows), len(Check)), _N, np.uint8)
     if len(rows):
+        some = np.arange(len(rows)) if wanted is None else np.flatnonzero(wanted)
         limits = _limits(plans)
-        of = limits[rows["series"]]
-        _alone(rows, of, plans, outcomes)
-        failed = outcomes[:, _COLUMN[Check.GROSS_RANGE]] == _F
-        told = rows["override"]
-        usable = np.where(told == 0, ~failed, told != Quality.FAIL)
-        instants = _Instants(rows, usable)
-        if len(instants.time):
+        usable = _usable(rows, limits)
+        _alone(rows, limits, plans, outcomes, some)
+        instants = _Instants(rows, usable, some)
+        if len(instants.rows):
             with np.errstate(over="ignore", invalid="ignore"):
                 _in_order(instants, limits, outcomes)
+                _standing_still(instants, limits, outcomes)
                 _neighbours(instants, plans, outcomes)
-        _gaps(rows, of, outcomes)
+        _gaps(rows, limits, outcomes)
     return Judged(_combined(rows, outcomes), outcomes)
 
 
-def _limits(plans: Sequence[Plan]) -> npt.NDArray[np.void]:
+def _limits(plans: Sequence[Plan]) -> _Limits:
     made: dict[tuple[int, float | None], tuple[float, ...]] = {}
     for plan in plans:
         key = id(plan.checks), plan.interval
         if key not in made:
             made[key] = _parameters(plan.checks, plan.interval)
-    return np.array([made[id(plan.checks), plan.interval] for plan in plans], _PARAMETERS)
+    table = np.array([made[id(plan.checks), plan.interval] for plan in plans], np.float64)
+    return dict(zip(_PARAMETERS, np.ascontiguousarray(table.T), strict=True))
+
+
+def _usable(rows: npt.NDArray[np.void], limits: _Limits) -> Bools:
+    """Whether a reading may be another's neighbour."""
+    value, series = rows["value"], rows["series"]
+    plausible = (limits["fail_low"][series] <= value) & (value <= limits["fail_high"][series])
+    said = rows["override"]
+    found: Bools = np.where(said == 0, plausible, said != Quality.FAIL)
+    return found
 
 
 def _parameters(checks: Checks, interval: float | None) -> tuple[float, ...]:
@@ -148,99 +158,97 @@ def _of_attenuated(limits: Attenuated) -> tuple[float, ...]:
 
 
 def _alone(
-    rows: npt.NDArray[np.void], of: npt.NDArray[np.void], plans: Sequence[Plan], outcomes: Outcomes
+    rows: npt.NDArray[np.void], limits: _Limits, plans: Sequence[Plan], outcomes: Outcomes, some: Whole
 ) -> None:
-    value = rows["value"]
-    fails = ~((of["fail_low"] <= value) & (value <= of["fail_high"]))
-    doubted = ~((of["suspect_low"] <= value) & (value <= of["suspect_high"]))
-    outcomes[:, _COLUMN[Check.GROSS_RANGE]] = np.select([fails, doubted], [_F, _S], _P)
-    seasonal = {n: plan.checks.get(Check.CLIMATOLOGY) for n, plan in enumerate(plans)}
-    for number, seasons in seasonal.items():
-        if seasons:
-            some = np.flatnonzero(rows["series"] == number)
-            spans = monthly(seasons)[month(rows["time"][some])]
-            found = np.where(usual(value[some], spans), _P, _S)
-            outcomes[some, _COLUMN[Check.CLIMATOLOGY]] = np.where(np.isnan(spans[:, 0]), _N, found)
+    value, series = rows["value"][some], rows["series"][some]
+    fails = ~((limits["fail_low"][series] <= value) & (value <= limits["fail_high"][series]))
+    doubted = ~((limits["suspect_low"][series] <= value) & (value <= limits["suspect_high"][series]))
+    outcomes[some, _COLUMN[Check.GROSS_RANGE]] = np.select([fails, doubted], [_F, _S], _P)
+    for number, plan in enumerate(plans):
+        if seasons := plan.checks.get(Check.CLIMATOLOGY):
+            own = some[series == number]
+            spans = monthly(seasons)[month(rows["time"][own])]
+            found = np.where(usual(rows["value"][own], spans), _P, _S)
+            outcomes[own, _COLUMN[Check.CLIMATOLOGY]] = np.where(np.isnan(spans[:, 0]), _N, found)
     outcomes[rows["restart"], _COLUMN[Check.RESTART]] = _S
     outcomes[rows["override"] != 0, _COLUMN[Check.OVERRIDE]] = _S
 
 
 class _Instants:
-    """The usable readings (`rows`, by index) and the instants they are of; each instant has one value.
+    """The instants of usable readings, each with one value, and of the readings that are wanted (`rows`, by
+    index) the value (`own`) and the instant (`of`).
 
-    `of` is the instant of each usable reading. Times of different series lie far apart in `key`, which rises
-    over all instants.
+    Times of different series lie far apart in `key`, which rises over all instants.
     """
 
-    def __init__(self, every: npt.NDArray[np.void], usable: Bools) -> None:
-        self.rows = np.flatnonzero(usable)
-        readings = every[self.rows]
-        self.own = readings["value"]
-        series, time = readings["series"], readings["time"]
-        last = np.ones(len(readings), bool)
+    def __init__(self, every: npt.NDArray[np.void], usable: Bools, wanted: Whole) -> None:
+        series, time = every["series"][usable], every["time"][usable]
+        last = np.ones(len(series), bool)
         last[:-1] = (series[1:] != series[:-1]) | (time[1:] != time[:-1])
-        self.of = np.cumsum(last) - last
-        self.series, self.time, self.value = series[last], time[last], self.own[last]
+        self.rows = wanted[usable[wanted]]
+        self.own = every["value"][self.rows]
+        self.of = (np.cumsum(last) - last)[(np.cumsum(usable) - 1)[self.rows]]
+        self.series, self.time, self.value = series[last], time[last], every["value"][usable][last]
         first = np.ones(len(self.time), bool)
         first[1:] = self.series[1:] != self.series[:-1]
-        gaps = np.diff(self.time, prepend=self.time[:1])
-        self.key: Whole = np.cumsum(np.where(first, _APART, gaps))
+        self.key: Whole = np.cumsum(np.where(first, _APART, np.diff(self.time, prepend=self.time[:1])))
 
-    def beside(self, at: Whole) -> tuple[Floats, Floats]:
-        """The values at these instants, and how far (µs) each is from the one in whose place it stands.
+    def beside(self, at: Whole, place: Whole) -> tuple[Floats, Floats]:
+        """The values at these instants, and how far (µs) each is from the instant in whose place it stands.
 
         NaN for an instant that there is not, or of another series.
         """
-        place = np.arange(len(self.time))
         found = np.clip(at, 0, len(self.time) - 1)
-        known = (at == found) & (self.series[found] == self.series)
+        known = (at == found) & (self.series[found] == self.series[place])
         away = np.abs(self.time[found] - self.time[place]).astype(np.float64)
         return np.where(known, self.value[found], np.nan), np.where(known, away, np.nan)
 
 
-def _in_order(instants: _Instants, limits: npt.NDArray[np.void], outcomes: Outcomes) -> None:
-    of, place = limits[instants.series], np.arange(len(instants.time))
-    before, since = instants.beside(place - 1)
-    behind, until = instants.beside(place + 1)
-
-    def note(check: Check, found: npt.NDArray[np.uint8]) -> None:
-        outcomes[instants.rows, _COLUMN[check]] = found
-
-    near = (since <= of["spike_within"]) & (until <= of["spike_within"])
-    spiky = _spikes(instants.value, before, behind, near, of) != _P
-    own = of[instants.of]
-    note(
-        Check.SPIKE,
-        _spikes(instants.own, before[instants.of], behind[instants.of], near[instants.of], own),
-    )
-    spiky &= near
-    steady = np.maximum.accumulate(np.where(spiky, -1, place))
-    earlier, ago = instants.beside(np.concatenate([[-1], steady[:-1]]))
-    earlier, ago = earlier[instants.of], ago[instants.of]
-    most = own["rate_by"] * np.maximum(1.0, ago / own["rate_within"])
+def _in_order(instants: _Instants, limits: _Limits, outcomes: Outcomes) -> None:
+    spiky = np.zeros(len(instants.time), bool)
+    asked = np.flatnonzero(limits["spike_within"][instants.series] > 0)
+    spiky[asked] = np.isin(_spikes(instants, limits, asked, instants.value[asked]), (_S, _F))
+    outcomes[instants.rows, _COLUMN[Check.SPIKE]] = _spikes(instants, limits, instants.of, instants.own)
+    steady = np.maximum.accumulate(np.where(spiky, -1, np.arange(len(spiky))))
+    before = np.where(instants.of > 0, steady[instants.of - 1], -1)
+    earlier, ago = instants.beside(before, instants.of)
+    series = instants.series[instants.of]
+    most = limits["rate_by"][series] * np.maximum(1.0, ago / limits["rate_within"][series])
     found = np.where(_exceeds(np.abs(instants.own - earlier), most, instants.own), _S, _P)
-    note(Check.RATE_OF_CHANGE, np.where(ago <= own["rate_reach"], found, _N))
-    extremes = _Extremes(instants.value)
-    flat = [_still(instants, extremes, of[f"flat_{name}"]) for name in ("suspect", "fail")]
-    told = np.full(len(place), _N)
-    for (width, count), outcome in zip(flat, (_S, _F), strict=True):
+    known = ago <= limits["rate_reach"][series]
+    outcomes[instants.rows, _COLUMN[Check.RATE_OF_CHANGE]] = np.where(known, found, _N)
+
+
+def _standing_still(instants: _Instants, limits: _Limits, outcomes: Outcomes) -> None:
+    series, extremes, none = instants.series[instants.of], _Extremes(instants.value), len(instants.of)
+    told = np.full(none, _N)
+    for name, outcome in (("flat_suspect", _S), ("flat_fail", _F)):
+        width, count = _still(instants, extremes, limits[name][series])
         known = ~np.isnan(width)
-        still = known & ~_exceeds(width, of["flat_tolerance"], instants.value) & (count >= of["flat_count"])
+        still = known & ~_exceeds(width, limits["flat_tolerance"][series], instants.own)
+        still &= count >= limits["flat_count"][series]
         told = np.select([still, known & (told == _N)], [outcome, _P], told)
-    note(Check.FLAT_LINE, told[instants.of])
-    width, count = _still(instants, extremes, of["attenuated_window"])
-    weak = [_exceeds(of[f"attenuated_{name}"], width, instants.value) for name in ("fail", "suspect")]
-    enough = ~np.isnan(width) & (count >= of["attenuated_count"])
-    note(Check.ATTENUATED, np.where(enough, np.select(weak, [_F, _S], _P), _N)[instants.of])
+    outcomes[instants.rows, _COLUMN[Check.FLAT_LINE]] = told
+    width, count = _still(instants, extremes, limits["attenuated_window"][series])
+    weak = [
+        _exceeds(limits[f"attenuated_{name}"][series], width, instants.own) for name in ("fail", "suspect")
+    ]
+    enough = ~np.isnan(width) & (count >= limits["attenuated_count"][series])
+    outcomes[instants.rows, _COLUMN[Check.ATTENUATED]] = np.where(enough, np.select(weak, [_F, _S], _P), _N)
 
 
-def _spikes(
-    value: Floats, before: Floats, behind: Floats, near: Bools, of: npt.NDArray[np.void]
-) -> npt.NDArray[np.uint8]:
+def _spikes(instants: _Instants, limits: _Limits, at: Whole, value: Floats) -> npt.NDArray[np.uint8]:
+    """Of values at these instants."""
+    (before, since), (behind, until) = instants.beside(at - 1, at), instants.beside(at + 1, at)
+    of = {
+        name: limits[f"spike_{name}"][instants.series[at]]
+        for name in ("within", "average", "fail", "suspect")
+    }
     up, down = value - before, value - behind
     sticks_out = np.where(up * down > 0, np.minimum(np.abs(up), np.abs(down)), 0.0)
-    height = np.where(of["spike_average"] > 0, np.abs(value - (before + behind) / 2), sticks_out)
-    beyond = [_exceeds(height, of[f"spike_{name}"], value) for name in ("fail", "suspect")]
+    height = np.where(of["average"] > 0, np.abs(value - (before + behind) / 2), sticks_out)
+    beyond = [_exceeds(height, of[name], value) for name in ("fail", "suspect")]
+    near = (since <= of["within"]) & (until <= of["within"])
     found: npt.NDArray[np.uint8] = np.where(near, np.select(beyond, [_F, _S], _P), _N)
     return found
 
@@ -259,6 +267,8 @@ class _Extremes:
 
     def width(self, first: Whole, last: Whole) -> Floats:
         """The greatest less the least from `first` to `last`, both included."""
+        if len(first) * 8 < len(self._levels[0][0]):
+            return self._looked_up(first, last)
         length = last - first + 1
         level = np.frexp(length.astype(np.float64))[1] - 1
         while len(self._levels) <= level.max(initial=0):
@@ -275,20 +285,29 @@ class _Extremes:
             width[some] = np.maximum(most[begin], most[end]) - np.minimum(least[begin], least[end])
         return width
 
+    def _looked_up(self, first: Whole, last: Whole) -> Floats:
+        """The same, of few stretches: value by value."""
+        values, _ = self._levels[0]
+        edges = np.column_stack([first, np.minimum(last + 1, len(values))]).ravel()
+        padded = np.append(values, values[-1:])
+        most, least = (ufunc.reduceat(padded, edges)[::2] for ufunc in (np.maximum, np.minimum))
+        found: Floats = most - least
+        return found
+
 
 def _still(instants: _Instants, extremes: _Extremes, duration: Floats) -> tuple[Floats, Floats]:
-    """Over `duration` (µs) or more up to each instant: how much its values differ, and how many there are.
+    """Over `duration` (µs) or more up to each reading: how much values differ, and how many there are.
 
     The stretch begins with the newest instant that is that old, and not twice as old; NaN without one.
     """
     width, count = np.full(len(duration), np.nan), np.zeros(len(duration))
     asked = np.flatnonzero(duration > 0)
-    key, lasting = instants.key, duration[asked].astype(np.int64)
-    first = np.searchsorted(key, key[asked] - lasting, "right") - 1
+    key, last, lasting = instants.key, instants.of[asked], duration[asked].astype(np.int64)
+    first = np.searchsorted(key, key[last] - lasting, "right") - 1
     known = first >= 0
-    known &= key[asked] - key[np.maximum(first, 0)] <= 2 * lasting  # series lie further apart
-    asked, first = asked[known], first[known]
-    width[asked], count[asked] = extremes.width(first, asked), asked - first + 1
+    known &= key[last] - key[np.maximum(first, 0)] <= 2 * lasting  # series lie further apart
+    asked, first, last = asked[known], first[known], last[known]
+    width[asked], count[asked] = extremes.width(first, last), last - first + 1
     return width, count
 
 
@@ -335,9 +354,10 @@ def _median(values: Floats, least: int) -> Floats:
     return found
 
 
-def _gaps(rows: npt.NDArray[np.void], of: npt.NDArray[np.void], outcomes: Outcomes) -> None:
+def _gaps(rows: npt.NDArray[np.void], limits: _Limits, outcomes: Outcomes) -> None:
     """Whatever came counts, good or not."""
     series, time = rows["series"], rows["time"]
+    longest = limits["gap"][series]
     fresh = np.ones(len(rows), bool)
     fresh[1:] = (series[1:] != series[:-1]) | (time[1:] != time[:-1])
     begins = np.ones(len(rows), bool)
@@ -346,8 +366,8 @@ def _gaps(rows: npt.NDArray[np.void], of: npt.NDArray[np.void], outcomes: Outcom
     silence = np.diff(time[instant], prepend=time[:1]).astype(np.float64)
     silence[begins[instant]] = np.inf
     silence = silence[np.cumsum(fresh) - 1]
-    found = np.where(silence > of["gap"], _S, _P)
-    outcomes[:, _COLUMN[Check.GAP]] = np.where(np.isnan(of["gap"]), _N, found)
+    found = np.where(silence > longest, _S, _P)
+    outcomes[:, _COLUMN[Check.GAP]] = np.where(np.isnan(longest), _N, found)
 
 
 _JUDGING = [_COLUMN[check] for check in Check if check not in (Check.GAP, Check.OVERRIDE)]

@@ -66,7 +66,7 @@ class Scope:
     def judge(self, stored: Stored, overrides: Sequence[Override]) -> Findings:
         """What of the targets among these readings of `spans` is stored otherwise than it ought to be."""
         stored, rows, plans, targets = self.laid_out(stored, overrides)
-        judged = evaluate(rows, plans)
+        judged = evaluate(rows, plans, targets)
         base = base_flag(stored["quality"], stored["tests"])
         tests = pack(base, judged.quality, judged.outcomes)
         differ = targets & ((judged.quality != stored["quality"]) | (tests != stored["tests"]))
@@ -121,7 +121,8 @@ class Scope:
         return plans
 
     def _reach(self, device_id: int, metric_id: int) -> tuple[int, int]:
-        return reach(self.checks(device_id, metric_id), self._sites.get(device_id, _NOBODY).interval)
+        site = self._sites.get(device_id, _NOBODY)
+        return _reach(site.checks, self._keys.get(metric_id, ""), site.interval)
 
     def _touched(self, spans: Iterable[Span]) -> Iterable[Span]:
         for device_id, metric_id, first, last in spans:
@@ -162,6 +163,11 @@ def merged(spans: Iterable[Span]) -> list[Span]:
         else:
             found.append(span)
     return found
+
+
+@lru_cache(maxsize=50_000)
+def _reach(station: str, metric: str, interval: float | None) -> tuple[int, int]:
+    return reach(_checks(station, metric), interval)
 
 
 @lru_cache(maxsize=50_000)

@@ -17,25 +17,25 @@ Connection = psycopg.AsyncConnection[Any]
 Stored = npt.NDArray[np.void]
 """A structured array of `STORED_DTYPE`, shape (n,)."""
 
-# As COPY sends a row: how many fields, and before each its length; big-endian, and no field is NULL.
-_FIELDS = (
-    ("span", ">i8"), ("time", ">i8"), ("value", ">f8"), ("uplink_id", ">i8"), ("channel", ">i2"),
-    ("quality", ">i2"), ("tests", ">i4"),
-)  # fmt: skip
-_COPIED = np.dtype(
+# As _READ packs a row: big-endian, times from PostgreSQL's epoch.
+_PACKED = np.dtype(
     [
-        ("fields", ">i2"),
-        *(column for name, kind in _FIELDS for column in ((f"{name}_size", ">i4"), (name, kind))),
+        *(("time", ">i8"), ("value", ">f8"), ("uplink_id", ">i8")),
+        *(("channel", ">i2"), ("quality", ">i2"), ("tests", ">i4")),
     ]
 )
-STORED_DTYPE = np.dtype([(name, kind.replace(">", "<")) for name, kind in _FIELDS])
-_HEADER, _TRAILER = 19, 2
-
+STORED_DTYPE = np.dtype(
+    [
+        *(("span", "<i8"), ("time", "<i8"), ("value", "<f8"), ("uplink_id", "<i8")),
+        *(("channel", "<i2"), ("quality", "<i2"), ("tests", "<i4")),
+    ]
+)
+_EPOCH = 946_684_800_000_000  # µs since 1970
 _DAY = 86_400_000_000  # µs
 
 
 class Span(NamedTuple):
-    """Readings of a device and metric, all channels, from `first` to `last` (µs since 1970), both included."""
+    """Readings of a device and metric, all channels, from `first` to `last` (µs since 1970), both in it."""
 
     device_id: int
     metric_id: int
@@ -63,20 +63,20 @@ class Override(NamedTuple):
     quality: int
 
 
-# Each look-up is an index scan of its own: joined, the planner may prefer to read the whole table.
+# Each look-up is an index scan of its own: joined, the planner may prefer to read the whole table. Packed by
+# the server, since a row by itself costs us more than all that is worked out of it.
 _READ = """
-    COPY (
-        SELECT n - 1, (extract(epoch FROM time) * 1000000)::int8, value, uplink_id, channel, quality,
-               coalesce(tests, -1)
-        FROM (SELECT n, device_id, metric_id, timestamptz 'epoch' + first * interval '1 microsecond' AS first,
-                     timestamptz 'epoch' + last * interval '1 microsecond' AS last
-              FROM unnest(%(device_id)s::int4[], %(metric_id)s::int2[], %(first)s::int8[], %(last)s::int8[])
-                  WITH ORDINALITY AS t (device_id, metric_id, first, last, n)) s
-        CROSS JOIN LATERAL (
-            SELECT time, value, uplink_id, channel, quality, tests FROM reading r
-            WHERE r.device_id = s.device_id AND r.metric_id = s.metric_id
-              AND r.time BETWEEN s.first AND s.last OFFSET 0) r
-    ) TO STDOUT (FORMAT BINARY)
+    SELECT n - 1, r.packed
+    FROM (SELECT n, device_id, metric_id, timestamptz 'epoch' + first * interval '1 microsecond' AS first,
+                 timestamptz 'epoch' + last * interval '1 microsecond' AS last
+          FROM unnest(%(device_id)s::int4[], %(metric_id)s::int2[], %(first)s::int8[], %(last)s::int8[])
+              WITH ORDINALITY AS t (device_id, metric_id, first, last, n)) s
+    CROSS JOIN LATERAL (
+        SELECT string_agg(timestamptz_send(time) || float8send(value) || int8send(uplink_id) || int2send(channel)
+                          || int2send(quality) || int4send(coalesce(tests, -1)), '') AS packed
+        FROM reading r
+        WHERE r.device_id = s.device_id AND r.metric_id = s.metric_id AND r.time BETWEEN s.first AND s.last) r
+    WHERE r.packed IS NOT NULL ORDER BY n
 """
 _SITES = """
     SELECT d.id, d.station_id, t.expected_interval, coalesce(s.quality, '{}')::text
@@ -113,12 +113,15 @@ async def read_stored(connection: Connection, spans: Sequence[Span]) -> Stored:
     columns = {
         name: list(column) for name, column in zip(Span._fields, zip(*spans, strict=True), strict=True)
     }
-    async with connection.cursor() as cursor, cursor.copy(_READ, columns) as copy:
-        data = b"".join([bytes(part) async for part in copy])
-    copied = np.frombuffer(data[_HEADER:-_TRAILER], _COPIED)
-    found = np.empty(len(copied), STORED_DTYPE)
-    for name in STORED_DTYPE.names or ():
-        found[name] = copied[name]
+    async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+        await cursor.execute(_READ, columns)
+        parts = await cursor.fetchall()
+    packed = np.frombuffer(b"".join([part for _, part in parts]), _PACKED)
+    found = np.empty(len(packed), STORED_DTYPE)
+    for name in _PACKED.names or ():
+        found[name] = packed[name]
+    found["time"] += _EPOCH
+    found["span"] = np.repeat([n for n, _ in parts], [len(part) // _PACKED.itemsize for _, part in parts])
     return found
 
 

@@ -42,7 +42,10 @@ class Check(IntEnum):
     @property
     def word(self) -> str:
         """As settings and the API name it."""
-        return self.name.lower()
+        return _WORDS[self]
+
+
+_WORDS = {check: check.name.lower() for check in Check}
 
 
 class Outcome(IntEnum):
@@ -226,7 +229,7 @@ class Checks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def get(self, check: Check) -> Any:
         """The limits of a test, None where it is not made."""
-        value = getattr(self, check.word, None)
+        value = getattr(self, _WORDS[check], None)
         return None if value is msgspec.UNSET or value == () else value
 
 
