@@ -10,12 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from telemetry.catalogue import CATALOGUE, checks_of
-from telemetry.checks import Check, Checks, stored_station_checks
+from telemetry.checks import Check, Checks, Outcome, stored_station_checks
 from telemetry.model import Quality
 from telemetry.store.flags import Flags, Tests, base_flag, pack
 
-from .qartod import SERIES_DTYPE, Plan, evaluate, reach
-from .quality_store import Connection, Override, Site, Span, Stored, read_groups, read_sites
+from .qartod import SERIES_DTYPE, Plan, evaluate, outcomes_of, reach
+from .quality_store import (
+    Connection,
+    Override,
+    Site,
+    Span,
+    Stored,
+    read_groups,
+    read_overrides,
+    read_sites,
+    read_stored,
+)
 
 _SECOND = 1_000_000
 _GROWTHS = frozenset(metric.increment for metric in CATALOGUE.values() if metric.increment)
@@ -141,6 +151,42 @@ class Scope:
                 beside = neighbour.within * _SECOND
                 for other in self.others(device_id):
                     yield Span(other, metric_id, first - beside, last + beside)
+
+
+class Explained(NamedTuple):
+    """What the tests find in one stored reading, as of now; `pending`: the job has yet to write it."""
+
+    uplink_id: int
+    value: float
+    quality: int
+    outcomes: Mapping[Check, Outcome]
+    pending: bool
+
+
+async def explain(
+    connection: Connection, metric: tuple[int, str], device_id: int, channel: int, at: int
+) -> tuple[Checks, list[Explained]]:
+    """The checks of a series, and what they find in its readings of the time `at` (µs since 1970)."""
+    span = Span(device_id, metric[0], at, at)
+    scope = await find_scope(connection, dict([metric]), [span])
+    overrides = await read_overrides(connection, scope.device_ids)
+    stored, rows, plans, _ = scope.laid_out(await read_stored(connection, scope.spans), overrides)
+    owners = np.array([one[0] for one in scope.spans], np.int64)[stored["span"]]
+    asked = (stored["time"] == at) & (stored["channel"] == channel) & (owners == device_id)
+    judged = evaluate(rows, plans, asked)
+    tests = pack(base_flag(stored["quality"], stored["tests"]), judged.quality, judged.outcomes)
+    pending = (judged.quality != stored["quality"]) | (tests != stored["tests"])
+    found = [
+        Explained(
+            int(stored["uplink_id"][row]),
+            float(stored["value"][row]),
+            int(judged.quality[row]),
+            outcomes_of(judged.outcomes[row]),
+            bool(pending[row]),
+        )
+        for row in np.flatnonzero(asked).tolist()
+    ]
+    return scope.checks(device_id, metric[0]), sorted(found, key=lambda one: one[:2])
 
 
 async def find_scope(connection: Connection, keys: Mapping[int, str], spans: Sequence[Span]) -> Scope:

@@ -72,8 +72,9 @@ _READ = """
           FROM unnest(%(device_id)s::int4[], %(metric_id)s::int2[], %(first)s::int8[], %(last)s::int8[])
               WITH ORDINALITY AS t (device_id, metric_id, first, last, n)) s
     CROSS JOIN LATERAL (
-        SELECT string_agg(timestamptz_send(time) || float8send(value) || int8send(uplink_id) || int2send(channel)
-                          || int2send(quality) || int4send(coalesce(tests, -1)), '') AS packed
+        SELECT string_agg(timestamptz_send(time) || float8send(value) || int8send(uplink_id)
+                          || int2send(channel) || int2send(quality) || int4send(coalesce(tests, -1)),
+                          '') AS packed
         FROM reading r
         WHERE r.device_id = s.device_id AND r.metric_id = s.metric_id AND r.time BETWEEN s.first AND s.last) r
     WHERE r.packed IS NOT NULL ORDER BY n

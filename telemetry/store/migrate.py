@@ -116,6 +116,11 @@ def _note_checks(connection: psycopg.Connection[object]) -> None:
         known: list[Any] = cursor.fetchall()
         changed = [(asked[key], id_) for key, id_, checks in known if asked.get(key, checks) != checks]
         cursor.executemany("UPDATE metric SET checks = %s WHERE id = %s", changed)
+        cursor.executemany(
+            "UPDATE metric m SET increment = g.id FROM metric g"
+            " WHERE m.key = %s AND g.key = %s AND m.increment IS DISTINCT FROM g.id",
+            [(key, metric.increment) for key, metric in CATALOGUE.items() if metric.increment],
+        )
         judged = [
             id_ for key, id_, checks in known if checks is not None and asked.get(key, checks) != checks
         ]

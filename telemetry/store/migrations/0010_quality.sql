@@ -102,3 +102,75 @@ BEGIN
 END $$;
 CREATE TRIGGER device_moved AFTER UPDATE ON device FOR EACH ROW
     WHEN (OLD.station_id IS DISTINCT FROM NEW.station_id) EXECUTE FUNCTION device_moved();
+
+-- ---------------------------------------------------------------- where a number comes from
+ALTER TABLE metric ADD COLUMN increment smallint REFERENCES metric;  -- of a counter: the metric of its growth
+
+-- Everything that stands behind a reading, one document for each that a series has at that time: its frame, codec
+-- and map, calibration, flags, what people said of it, what it said before it was decoded again, and of an
+-- increment the two counts it lies between. In `tests`: 1 suspect, 2 fail, by number (telemetry.checks.Check).
+CREATE FUNCTION reading_provenance(device integer, metric_key text, channel_number smallint, at timestamptz)
+RETURNS SETOF jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object(
+        'time', r.time, 'dev_eui', d.dev_eui, 'station', s.code, 'metric', m.key, 'unit', m.unit,
+        'channel', r.channel, 'value', r.value, 'raw', coalesce(r.raw, r.value), 'quality', r.quality,
+        'flag_it_came_with', base_flag(r.quality, r.tests),
+        'tests', (SELECT coalesce(jsonb_object_agg(n, r.tests >> (2 * n) & 3), '{}') FROM generate_series(1, 10) n
+                  WHERE r.tests >> (2 * n) & 3 > 0),
+        'uplink_id', r.uplink_id::text,
+        'frame', (
+            SELECT jsonb_build_object(
+                'time', u.time, 'ns_time', u.ns_time, 'ingest_time', u.ingest_time, 'dedup_key', u.dedup_key,
+                'f_cnt', u.f_cnt, 'f_port', u.f_port, 'payload_hex', encode(u.payload, 'hex'),
+                'network', u.network, 'gateways', coalesce(u.gateways, '[]'), 'fields', u.fields,
+                'problem', u.problem, 'decoded_by', u.decoded_by)
+            FROM uplink u WHERE u.id = r.uplink_id LIMIT 1),
+        'map', (
+            SELECT jsonb_build_object('version', v.map_version, 'entries', v.mapping)
+            FROM uplink u JOIN device_type_map v ON v.map_version = substring(u.decoded_by FROM '/([^/]*)$')
+            WHERE u.id = r.uplink_id LIMIT 1),
+        'calibration', (
+            SELECT jsonb_build_object('id', c.id, 'metric', cm.key, 'from', c.valid_from, 'to', c.valid_to,
+                                      'definition', c.definition, 'created_at', c.created_at,
+                                      'created_by', c.created_by)
+            FROM calibration c JOIN metric cm ON cm.id = c.metric_id
+            WHERE c.device_id = r.device_id AND c.channel = r.channel AND r.raw IS NOT NULL
+              AND (c.metric_id = r.metric_id OR cm.increment = r.metric_id)
+              AND c.valid_from <= r.time AND r.time < coalesce(c.valid_to, 'infinity')
+            ORDER BY c.metric_id = r.metric_id DESC LIMIT 1),
+        'overrides', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'id', o.id, 'from', o.valid_from, 'to', o.valid_to, 'quality', o.quality, 'reason', o.reason,
+                'created_at', o.created_at, 'created_by', o.created_by, 'withdrawn_at', o.withdrawn_at,
+                'withdrawn_by', o.withdrawn_by, 'withdrawn_reason', o.withdrawn_reason) ORDER BY o.id DESC), '[]')
+            FROM quality_override o
+            WHERE o.device_id = r.device_id AND o.metric_id = r.metric_id AND o.channel = r.channel
+              AND o.valid_from <= r.time AND r.time < coalesce(o.valid_to, 'infinity')),
+        'decoded_again', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'at', p.replaced_at, 'job', p.job_id, 'requested_by', j.requested_by, 'decoded_by', p.decoded_by,
+                'said', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                             'value', one -> 3, 'raw', one -> 4, 'quality', one -> 5)), '[]')
+                         FROM jsonb_array_elements(p.readings) one
+                         WHERE (one ->> 0)::int = r.metric_id AND (one ->> 1)::int = r.channel
+                           AND (one ->> 2)::int8 = (extract(epoch FROM r.time) * 1000000)::int8))
+                ORDER BY p.replaced_at DESC), '[]')
+            FROM superseded p LEFT JOIN decode_job j ON j.id = p.job_id WHERE p.uplink_id = r.uplink_id),
+        'counts', (
+            SELECT jsonb_agg(jsonb_build_object('time', two.time, 'metric', c.key, 'value', two.value,
+                                                'uplink_id', two.uplink_id::text) ORDER BY two.time)
+            FROM metric c CROSS JOIN LATERAL (
+                SELECT DISTINCT ON (x.time) x.time, x.value, x.uplink_id FROM reading x
+                WHERE x.device_id = r.device_id AND x.metric_id = c.id AND x.channel = r.channel
+                  AND x.time <= r.time AND x.quality NOT IN (4, 9)
+                ORDER BY x.time DESC, x.value DESC LIMIT 2) two
+            WHERE c.increment = r.metric_id
+            HAVING max(two.time) = r.time))
+    FROM reading r
+    JOIN metric m ON m.id = r.metric_id
+    JOIN device d ON d.id = r.device_id
+    LEFT JOIN station s ON s.id = d.station_id
+    WHERE r.device_id = device AND r.metric_id = (SELECT id FROM metric WHERE key = metric_key)
+      AND r.channel = channel_number AND r.time = at
+    ORDER BY r.uplink_id, r.value
+$$;
