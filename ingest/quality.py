@@ -35,9 +35,12 @@ class SingleReading:
         self._season = np.full((len(kinds), size), -1, np.int32)
         seasons: list[Floats] = []
         for number, kind in enumerate(kinds):
-            for metric in CATALOGUE.keys() & metric_ids.keys():
+            spans[:, number], self._season[number] = spans[:, 0], self._season[0]
+            asked = kind.metrics if number else CATALOGUE
+            for metric in asked.keys() & metric_ids.keys():
                 checks, id_ = checks_of(metric, kind), metric_ids[metric]
                 spans[:, number, id_] = span_limits(checks)
+                self._season[number, id_] = -1
                 if checks.get(Check.CLIMATOLOGY):
                     self._season[number, id_] = len(seasons)
                     seasons.append(monthly(checks.get(Check.CLIMATOLOGY)))

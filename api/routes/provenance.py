@@ -120,8 +120,8 @@ class Provenance(BaseModel):
     """One reading and all that stands behind it.
 
     `raw` is what the device reported, `flag_it_came_with` what ingest or a job gave it at first. `tests` are
-    those that are made of it; `pending`: what they find now is yet to be written. `counts` are the two that an
-    increment lies between, null for anything else. `frame` is null when it is gone.
+    those that are made of it; `pending`: what they find now is yet to be written. `counts` are the two that
+    an increment lies between, null for anything else. `frame` is null when it is gone.
     """
 
     time: datetime
