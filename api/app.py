@@ -48,6 +48,8 @@ from .routes import (
     keys,
     link,
     pages,
+    provenance,
+    quality,
     readings,
     rejects,
     rules,
@@ -62,8 +64,9 @@ from .settings import ApiSettings
 from .stream import Hub
 
 _RESOURCES = (
-    session, stations, devices, calibrations, link, device_types, codecs, catalogue, readings, uplinks,
-    events, rejects, rules, alerts, endpoints, deliveries, keys, stream, intake, health, health_alerts,
+    session, stations, devices, calibrations, link, device_types, codecs, catalogue, provenance,
+    readings, quality, uplinks, events, rejects, rules, alerts, endpoints, deliveries, keys, stream, intake,
+    health, health_alerts,
 )  # fmt: skip
 # Nobody waits any more: requests were answered before the application ends.
 INTAKE_DRAIN_SECONDS = 1.0

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 from alerting.rules import ladder_faults
 from telemetry.catalogue import CATALOGUE
+from telemetry.checks import parse_station_checks
+from telemetry.errors import UsageError
 
 from .database import Connection
-from .fields import Body, LongText, Name, Text
+from .fields import Body, JsonObject, LongText, Name, Text
 from .latest import LatestReading, latest_readings
 from .names import metric_names
 from .paging import Row
@@ -61,8 +63,17 @@ def _check_metrics(thresholds: dict[str, list[Threshold]]) -> dict[str, list[Thr
     return thresholds
 
 
+def _check_quality(checks: dict[str, Any]) -> dict[str, Any]:
+    try:
+        parse_station_checks(checks, CATALOGUE)
+    except UsageError as error:
+        raise ValueError("; ".join(str(error).splitlines())) from error
+    return checks
+
+
 class StationBody(Body):
-    """Master data of a station; coordinates in WGS 84."""
+    """Master data of a station; coordinates in WGS 84. `quality`: its group of neighbours, and by metric the
+    tests of readings that differ from the catalogue's."""
 
     read_only = frozenset({"code", "state", "latest"})
 
@@ -75,6 +86,7 @@ class StationBody(Body):
     latitude: Annotated[FiniteFloat, Field(ge=-90, le=90)]
     longitude: Annotated[FiniteFloat, Field(ge=-180, le=180)]
     thresholds: Annotated[dict[str, Ladder], AfterValidator(_check_metrics)] = Field(default_factory=dict)
+    quality: Annotated[JsonObject, AfterValidator(_check_quality)] = Field(default_factory=dict)
     source: LongText = ""
     certainty: Text = ""
     public: bool = False
@@ -108,6 +120,7 @@ class StationView(BaseModel):
     latitude: float
     longitude: float
     thresholds: dict[str, list[ThresholdView]]
+    quality: dict[str, Any]
     source: str
     certainty: str
     public: bool

@@ -18,7 +18,7 @@ from telemetry.clock import Clock
 from telemetry.settings import StoreSettings
 from telemetry.store.pool import Pool, async_pool, worker_limits
 
-from . import increments, recalibrate, redecode
+from . import increments, quality_job, recalibrate, redecode
 from .decode_jobs import ANY_WAITING
 from .expiry import RejectExpiry
 from .horizon import horizon_of
@@ -26,6 +26,7 @@ from .increments import IncrementJob
 from .javascript import JavaScript
 from .latest import keep_latest
 from .link_job import LinkJob
+from .quality_job import QualityJob
 from .recalibrate import Recalibrator
 from .redecode import Redecoder
 from .repeat import repeat, step_by_step
@@ -41,7 +42,8 @@ _REJECTS = "SELECT FROM reject WHERE state = 'waiting' LIMIT 1"
 
 class Workers:
     """Frames to decode again, rejects to retry or forget, what is kept no longer, the link's history, the
-    newest readings, what a changed calibration touches, and increments."""
+    newest readings, what a changed calibration touches, increments, and the quality tests that need more than
+    one reading."""
 
     def __init__(
         self,
@@ -131,6 +133,13 @@ class Workers:
                 stop,
                 share=increments.SHARE,
                 idle=increments.IDLE_SECONDS,
+            ),
+            "quality": step_by_step(
+                "quality",
+                QualityJob(pool).step,
+                stop,
+                share=quality_job.SHARE,
+                idle=quality_job.IDLE_SECONDS,
             ),
         }
         tasks = [asyncio.create_task(task, name=f"ingest-{name}") for name, task in work.items()]

@@ -15,12 +15,22 @@ import psycopg
 
 from alerting.rules import ladder_faults, shown_steps
 from telemetry.catalogue import CATALOGUE
+from telemetry.checks import parse_station_checks
 from telemetry.errors import UsageError
 
 from .tables import Place, Row, read_csv, read_geojson
 
 _STATION_TEXTS = ("name_en", "kind", "river", "basin", "admin_unit", "source", "certainty")
-_STATION_COLUMNS = ("code", "name", *_STATION_TEXTS, "latitude", "longitude", "thresholds", "simulated")
+_STATION_COLUMNS = (
+    "code",
+    "name",
+    *_STATION_TEXTS,
+    "latitude",
+    "longitude",
+    "thresholds",
+    "quality",
+    "simulated",
+)
 _DEVICE_COLUMNS = ("dev_eui", "name", "device_type", "station", "variables", "firmware", "simulated")
 _LARGEST = sys.float_info.max
 _CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -28,7 +38,7 @@ _CODE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 EXPORTS = {
     "stations": """
         SELECT code, name, name_en, kind, river, basin, admin_unit, source, certainty, latitude, longitude,
-               thresholds::text AS thresholds, simulated
+               thresholds::text AS thresholds, quality::text AS quality, simulated
         FROM station ORDER BY code""",
     "devices": """
         SELECT d.dev_eui, d.name, d.device_type, s.code AS station,
@@ -135,7 +145,7 @@ def _station(row: Row) -> Row:
         faults.append(f"code: {code!r}: lower-case letters, digits and '-' are needed")
     if not row.get("name"):
         faults.append("name: missing")
-    thresholds = _json(row, "thresholds", faults)
+    thresholds, quality = _json(row, "thresholds", faults), _json(row, "quality", faults)
     made = {
         "code": code,
         "name": row.get("name"),
@@ -143,8 +153,13 @@ def _station(row: Row) -> Row:
         "latitude": _number(row, "latitude", 90, faults),
         "longitude": _number(row, "longitude", 180, faults),
         "thresholds": thresholds,
+        "quality": quality,
         "simulated": _bool(row, faults),
     }
+    try:
+        parse_station_checks(quality, CATALOGUE)
+    except UsageError as error:
+        faults += [f"quality.{line}" for line in str(error).splitlines()]
     for metric, levels in thresholds.items():
         if metric not in CATALOGUE:
             faults.append(f"thresholds.{metric}: unknown metric")

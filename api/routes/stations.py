@@ -24,13 +24,14 @@ _KEYSET = Keyset("stations", code=text)
 _LIST = SQL("SELECT * FROM station WHERE {where} ORDER BY code LIMIT %(fetch)s")
 _PUT = """
     INSERT INTO station (code, name, name_en, kind, river, basin, admin_unit, latitude, longitude,
-                         thresholds, source, certainty, public, simulated)
+                         thresholds, quality, source, certainty, public, simulated)
     VALUES (%(code)s, %(name)s, %(name_en)s, %(kind)s, %(river)s, %(basin)s, %(admin_unit)s, %(latitude)s,
-            %(longitude)s, %(thresholds)s, %(source)s, %(certainty)s, %(public)s, %(simulated)s)
+            %(longitude)s, %(thresholds)s, %(quality)s, %(source)s, %(certainty)s, %(public)s, %(simulated)s)
     ON CONFLICT (code) DO UPDATE SET
         name = excluded.name, name_en = excluded.name_en, kind = excluded.kind, river = excluded.river,
         basin = excluded.basin, admin_unit = excluded.admin_unit, latitude = excluded.latitude,
-        longitude = excluded.longitude, thresholds = excluded.thresholds, source = excluded.source,
+        longitude = excluded.longitude, thresholds = excluded.thresholds,
+        quality = excluded.quality, source = excluded.source,
         certainty = excluded.certainty, public = excluded.public, simulated = excluded.simulated,
         updated_at = now()
     RETURNING *, xmax = 0 AS created
@@ -67,7 +68,15 @@ async def put_station(
     values = body.model_dump(mode="json")
     async with db.transaction():
         row = await (
-            await db.execute(_PUT, {**values, "code": code, "thresholds": Jsonb(values["thresholds"])})
+            await db.execute(
+                _PUT,
+                {
+                    **values,
+                    "code": code,
+                    "thresholds": Jsonb(values["thresholds"]),
+                    "quality": Jsonb(values["quality"]),
+                },
+            )
         ).fetchone()
         assert row is not None
         await audit(db, principal, "station.put", code, values)

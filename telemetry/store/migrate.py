@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from alembic import command
@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from ..catalogue import CATALOGUE
 from ..errors import SchemaTooNew
+from ..model import hash_key
 from .edition import Edition, create_extension, detect, make_hypertables
 from .leader import hold
 from .pool import Limits, connect, limit
@@ -68,6 +69,7 @@ def migrate(url: str, *, lock_timeout: float = 0.0) -> Migrated:
             edition = detect(after)
             changed = make_hypertables(after) if edition is not Edition.PLAIN else []
             _seed_catalogue(after)
+            _note_checks(after)
             rollups = make_rollups(after, edition)
     return Migrated(edition, before, newest_revision(), changed, rollups)
 
@@ -121,6 +123,30 @@ def _seed_catalogue(connection: psycopg.Connection[object]) -> None:
             "UPDATE metric SET unit = %s, name_vi = %s, name_en = %s, kind = %s WHERE key = %s"
             " AND (unit, name_vi, name_en, kind) IS DISTINCT FROM (%s, %s, %s, %s)",
             [(*row[1:], row[0], *row[1:]) for row in rows if row[0] in known],
+        )
+
+
+def _note_checks(connection: psycopg.Connection[object]) -> None:
+    """Have readings judged anew where a new version asks something else of a metric."""
+    asked = {key: hash_key(repr(metric.quality_checks)).hex() for key, metric in CATALOGUE.items()}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT key, id, checks FROM metric")
+        known: list[Any] = cursor.fetchall()
+        changed = [(asked[key], id_) for key, id_, checks in known if asked.get(key, checks) != checks]
+        cursor.executemany("UPDATE metric SET checks = %s WHERE id = %s", changed)
+        cursor.executemany(
+            "UPDATE metric m SET increment = g.id FROM metric g"
+            " WHERE m.key = %s AND g.key = %s AND m.increment IS DISTINCT FROM g.id",
+            [(key, metric.increment) for key, metric in CATALOGUE.items() if metric.increment],
+        )
+        judged = [
+            id_ for key, id_, checks in known if checks is not None and asked.get(key, checks) != checks
+        ]
+        cursor.execute(
+            "INSERT INTO quality_job (device_id, metric_id, valid_from, why)"
+            " SELECT d.id, m.id, now() - interval '31 days', 'checks of the catalogue' FROM device d"
+            " CROSS JOIN unnest(%s::int2[]) AS m (id) WHERE d.status = 'active'",
+            (judged,),
         )
 
 
