@@ -1,6 +1,7 @@
 -- ---------------------------------------------------------------- administrative units
 -- Codes are given again: 24 was Bắc Giang until July 2025 and is Bắc Ninh since. So a unit is a code and a
--- period, and one code names one unit at a time. An unbounded end is NULL.
+-- period, and one code names one unit at a time. Periods are of days in Vietnam, the last one not included; an
+-- unbounded end is NULL.
 CREATE TABLE admin_unit (
     id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     code       text NOT NULL CHECK (code ~ '^[0-9A-Za-z][0-9A-Za-z._-]{0,31}$'),
@@ -8,8 +9,8 @@ CREATE TABLE admin_unit (
     name_en    text NOT NULL DEFAULT '',
     level      text NOT NULL CHECK (level IN ('province', 'district', 'commune')),
     parent     text,                             -- the code of whoever held it at that time
-    valid_from timestamptz,
-    valid_to   timestamptz,
+    valid_from date,
+    valid_to   date,
     successors text[] NOT NULL DEFAULT '{}',     -- codes, as of valid_to
     source     text NOT NULL DEFAULT '',
     certainty  text NOT NULL DEFAULT '',
@@ -19,12 +20,23 @@ CREATE TABLE admin_unit (
     -- Ranges of one number stand for equality: GiST has them without an extension.
     CONSTRAINT admin_unit_one_at_a_time EXCLUDE USING gist (
         int8range(hashtextextended(code, 0), hashtextextended(code, 0), '[]') WITH &&,
-        tstzrange(valid_from, valid_to) WITH &&) DEFERRABLE
+        daterange(valid_from, valid_to) WITH &&) DEFERRABLE
 );
 CREATE INDEX admin_unit_parent ON admin_unit (parent, code);
 
-CREATE FUNCTION unit_id_at(unit text, at timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
-    SELECT id FROM admin_unit u WHERE u.code = unit AND tstzrange(u.valid_from, u.valid_to) @> at
+CREATE FUNCTION vietnam_day(at timestamptz) RETURNS date LANGUAGE sql STABLE AS $$
+    SELECT (at AT TIME ZONE 'Asia/Ho_Chi_Minh')::date
+$$;
+-- Files and programs name a unit by its code, and one that is no more by code@day: 24@2025-06-30.
+CREATE FUNCTION unit_id_of(reference text) RETURNS integer LANGUAGE sql STABLE AS $$
+    SELECT id FROM admin_unit
+    WHERE code = split_part(reference, '@', 1)
+      AND daterange(valid_from, valid_to)
+          @> coalesce(nullif(split_part(reference, '@', 2), '')::date, vietnam_day(now()))
+$$;
+CREATE FUNCTION unit_reference(unit admin_unit) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN daterange(unit.valid_from, unit.valid_to) @> vietnam_day(now()) THEN unit.code
+                ELSE unit.code || '@' || coalesce(unit.valid_to - 1, unit.valid_from) END
 $$;
 
 -- ---------------------------------------------------------------- owners, facilities, gateways
