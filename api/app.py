@@ -31,7 +31,9 @@ from .middleware import BodyLimit, Boundary, OriginCheck
 from .problems import ProblemView
 from .routes import (
     BASE,
+    admin_units,
     alerts,
+    belonging,
     calibrations,
     catalogue,
     codecs,
@@ -40,11 +42,14 @@ from .routes import (
     devices,
     endpoints,
     events,
+    facilities,
+    gateways,
     health,
     health_alerts,
     intake,
     keys,
     link,
+    owners,
     pages,
     readings,
     rejects,
@@ -60,7 +65,8 @@ from .settings import ApiSettings
 from .stream import Hub
 
 _RESOURCES = (
-    session, stations, devices, calibrations, link, device_types, codecs, catalogue, readings, uplinks,
+    session, stations, devices, belonging, gateways, owners, facilities, admin_units, calibrations, link,
+    device_types, codecs, catalogue, readings, uplinks,
     events, rejects, rules, alerts, endpoints, deliveries, keys, stream, intake, health, health_alerts,
 )  # fmt: skip
 # Nobody waits any more: requests were answered before the application ends.
