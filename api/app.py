@@ -33,7 +33,9 @@ from .problems import ProblemView
 from .reads import Reads
 from .routes import (
     BASE,
+    admin_units,
     alerts,
+    belonging,
     calibrations,
     catalogue,
     codecs,
@@ -42,11 +44,14 @@ from .routes import (
     devices,
     endpoints,
     events,
+    facilities,
+    gateways,
     health,
     health_alerts,
     intake,
     keys,
     link,
+    owners,
     pages,
     provenance,
     quality,
@@ -64,9 +69,9 @@ from .settings import ApiSettings
 from .stream import Hub
 
 _RESOURCES = (
-    session, stations, devices, calibrations, link, device_types, codecs, catalogue, provenance,
-    readings, quality, uplinks, events, rejects, rules, alerts, endpoints, deliveries, keys, stream, intake,
-    health, health_alerts,
+    session, stations, devices, belonging, gateways, owners, facilities, admin_units, calibrations, link,
+    device_types, codecs, catalogue, provenance, readings, quality, uplinks, events, rejects, rules, alerts,
+    endpoints, deliveries, keys, stream, intake, health, health_alerts,
 )  # fmt: skip
 # Nobody waits any more: requests were answered before the application ends.
 INTAKE_DRAIN_SECONDS = 1.0

@@ -232,7 +232,10 @@ def test_thresholds_that_fall_are_told(env: dict[str, str], tmp_path: Path) -> N
     (tmp_path / "s.csv").write_text(f"code;name;latitude;longitude;thresholds\na;A;1;2;{levels}\n", "utf-8")
     done = run("stations", "import", "s.csv", env=env, cwd=tmp_path)
     assert done.stdout == "stations imported: 1\n"
-    assert "warning: s.csv: a: thresholds.water.level fall (level 1 at 105, level 2 at 104)" in done.stderr
+    assert (
+        "warning: s.csv, row 2: a: thresholds.water.level fall (level 1 at 105, level 2 at 104)"
+        in done.stderr
+    )
 
 
 def test_faults_only_the_database_knows_are_told_at_once(
