@@ -43,16 +43,21 @@ class PageRequest:
         return self.limit + 1
 
 
-def _page_request(
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most items in one answer.")] = 100,
-    cursor: Annotated[
-        str | None, Query(max_length=1000, description="`next` of the page before; opaque.")
-    ] = None,
-) -> PageRequest:
-    return PageRequest(limit, cursor)
+def paging(most: int, usual: int = 100) -> Callable[..., PageRequest]:
+    """A dependency for lists whose answers may have `most` items, `usual` when the caller does not say."""
+
+    def page_request(
+        limit: Annotated[int, Query(ge=1, le=most, description="Most items in one answer.")] = usual,
+        cursor: Annotated[
+            str | None, Query(max_length=1000, description="`next` of the page before; opaque.")
+        ] = None,
+    ) -> PageRequest:
+        return PageRequest(limit, cursor)
+
+    return page_request
 
 
-Paging = Annotated[PageRequest, Depends(_page_request)]
+Paging = Annotated[PageRequest, Depends(paging(1000))]
 
 
 def whole(value: object) -> int:
