@@ -18,6 +18,7 @@ from ..errors import SchemaTooNew
 from .edition import Edition, create_extension, detect, make_hypertables
 from .pool import connect
 from .revision import newest_revision
+from .rollups import make_rollups
 
 _LOCK = 0x7175616E  # "quan": one migration at a time, whoever starts it
 
@@ -57,6 +58,7 @@ def migrate(url: str) -> Migrated:
             edition = detect(guard)
             changed = make_hypertables(guard) if edition is not Edition.PLAIN else []
             _seed_catalogue(guard)
+            make_rollups(guard, edition)
     return Migrated(edition, before, newest_revision(), changed)
 
 
@@ -90,18 +92,18 @@ def _current(connection: Connection) -> str | None:
 
 
 def _seed_catalogue(connection: psycopg.Connection[object]) -> None:
-    rows = [(key, m.unit, m.vi, m.en) for key, m in CATALOGUE.items()]
+    rows = [(key, m.unit, m.vi, m.en, m.kind) for key, m in CATALOGUE.items()]
     with connection.cursor() as cursor:
         # Inserting with ON CONFLICT would burn a smallint id for every metric at every start.
         cursor.execute("SELECT key FROM metric")
         known = {row[0] for row in cursor.fetchall()}  # type: ignore[index]
         cursor.executemany(
-            "INSERT INTO metric (key, unit, name_vi, name_en) VALUES (%s, %s, %s, %s)",
+            "INSERT INTO metric (key, unit, name_vi, name_en, kind) VALUES (%s, %s, %s, %s, %s)",
             [row for row in rows if row[0] not in known],
         )
         cursor.executemany(
-            "UPDATE metric SET unit = %s, name_vi = %s, name_en = %s WHERE key = %s"
-            " AND (unit, name_vi, name_en) IS DISTINCT FROM (%s, %s, %s)",
+            "UPDATE metric SET unit = %s, name_vi = %s, name_en = %s, kind = %s WHERE key = %s"
+            " AND (unit, name_vi, name_en, kind) IS DISTINCT FROM (%s, %s, %s, %s)",
             [(*row[1:], row[0], *row[1:]) for row in rows if row[0] in known],
         )
 

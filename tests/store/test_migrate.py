@@ -72,7 +72,7 @@ def test_a_plain_database_becomes_timescale_with_its_data(empty_database_url: st
     migrate(empty_database_url)
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE was AS SELECT * FROM reading")
-        connection.execute("DROP TABLE reading")
+        connection.execute("DROP TABLE reading CASCADE")
         connection.execute("CREATE TABLE reading (LIKE was)")
         for column in ("time", "value", "uplink_id", "device_id", "metric_id", "channel", "quality"):
             connection.execute(f"ALTER TABLE reading ALTER COLUMN {column} SET NOT NULL")  # type: ignore[arg-type]
