@@ -48,7 +48,9 @@ from .routes import (
     pages,
     readings,
     rejects,
+    rollups,
     rules,
+    series,
     session,
     stations,
     stream,
@@ -60,8 +62,9 @@ from .settings import ApiSettings
 from .stream import Hub
 
 _RESOURCES = (
-    session, stations, devices, calibrations, link, device_types, codecs, catalogue, readings, uplinks,
-    events, rejects, rules, alerts, endpoints, deliveries, keys, stream, intake, health, health_alerts,
+    session, stations, devices, calibrations, link, device_types, codecs, catalogue, readings, rollups,
+    series, uplinks, events, rejects, rules, alerts, endpoints, deliveries, keys, stream, intake,
+    health, health_alerts,
 )  # fmt: skip
 # Nobody waits any more: requests were answered before the application ends.
 INTAKE_DRAIN_SECONDS = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ _EVERY = 2  # runs of one or two points are kept whole
 
 
 class Thinned(NamedTuple):
-    """`kept` are indices into the series, in order; before each of `breaks`, positions in `kept`, lies a gap."""
+    """`kept` are indices into the series; before each of `breaks`, positions in `kept`, lies a gap."""
 
     kept: Indices
     breaks: Indices
@@ -34,8 +35,8 @@ def thin(seconds: Floats, values: Floats, points: int) -> Thinned:
     begins = np.concatenate(([0], gaps(seconds) + 1, [len(seconds)])).astype(np.intp)
     whole = len(seconds) <= points
     chosen = []
-    for begin, end in zip(begins[:-1], begins[1:], strict=True):
-        length = int(end - begin)
+    for begin, end in pairwise(begins.tolist()):
+        length = end - begin
         share = length if whole else max(_EVERY + 2, points * length // len(seconds))
         if length > share:
             run = slice(begin, end)
