@@ -19,7 +19,7 @@ from .selection import EARLIEST, Selection
 from .shapes import READINGS, rollups
 from .table import Block, Coded, Key
 
-WINDOW = 100_000  # rows of a block
+WINDOW = 50_000  # rows of a block
 DEVICES = 100  # whose series are looked up at once
 
 _DEVICES = """

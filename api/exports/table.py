@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy.typing as npt
@@ -36,7 +36,7 @@ class Block(NamedTuple):
     `key` is that of the last row, `share` how much of the export is done with it, from 0 to 1.
     """
 
-    columns: dict[str, Column]
+    columns: Mapping[str, Column]
     rows: int
     key: Key
     share: float
@@ -45,7 +45,8 @@ class Block(NamedTuple):
 class Source(Protocol):
     """Where the rows of an export come from, in the order of their keys."""
 
-    fields: Sequence[Field]
+    @property
+    def fields(self) -> Sequence[Field]: ...
 
     def blocks(self, after: Key | None) -> Iterator[Block]:
         """The rows after this key, each once. Rows that are stored meanwhile may come or not."""

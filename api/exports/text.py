@@ -80,6 +80,8 @@ class TextSink:
             return list(names[column.codes])
         if field.kind == "time":
             return [self._time(time) for time in column] if isinstance(column, list) else self._times(column)
+        if not isinstance(column, list) and field.kind == "whole":
+            return list(map(str, column.tolist()))
         others: dict[str, _Write] = {"text": self._text, "number": self._number, "id": self._id}
         write = others.get(field.kind, self._other)
         return [write(value) for value in (column if isinstance(column, list) else column.tolist())]
@@ -101,9 +103,8 @@ class TextSink:
 
     def _times(self, micros: npt.NDArray[np.int64]) -> list[str]:
         local = micros + OFFSETS[self._zone]
-        texts = np.datetime_as_string(local.view("M8[us]"))
-        if not (local % _SECOND).any():
-            texts = np.datetime_as_string((local // _SECOND).view("M8[s]"))
+        whole = not (local % _SECOND).any()
+        texts = np.datetime_as_string((local // _SECOND).view("M8[s]") if whole else local.view("M8[us]"))
         return [self.time_cell(text + self._zone) for text in texts.tolist()]
 
     def time_cell(self, text: str) -> str:

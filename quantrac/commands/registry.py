@@ -1,10 +1,9 @@
-"""`stations import`, `devices import`, `export`: master data in and out."""
+"""`stations import`, `devices import`: master data in."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -24,7 +23,6 @@ def add_to(app: typer.Typer) -> None:
     devices = typer.Typer(no_args_is_help=True, help="LoRaWAN devices.")
     devices.command("import")(import_devices)
     app.add_typer(devices, name="devices", rich_help_panel=panel)
-    app.command(rich_help_panel=panel)(export)
 
 
 def import_stations(file: Path, dry_run: DryRun = False, data: Data = None) -> None:
@@ -70,14 +68,3 @@ def import_devices(file: Path, dry_run: DryRun = False, data: Data = None) -> No
     for sentence in warnings:
         typer.echo(f"quantrac: warning: {sentence}", err=True)
     typer.echo(f"devices {'checked' if dry_run else 'imported'}: {len(rows)}")
-
-
-def export(
-    what: Annotated[Literal["stations", "devices", "alerts"], typer.Argument(help="What to export.")],
-    data: Data = None,
-) -> None:
-    """Write a table as CSV to stdout; stations and devices can be imported again."""
-    from quantrac.exchange import export_csv
-
-    with connect(Context(data).store().database_url, application="quantrac export") as connection:
-        export_csv(connection, what, sys.stdout)
