@@ -23,12 +23,13 @@ from ingest.settings import IngestSettings
 from telemetry.clock import Clock, SystemClock
 from telemetry.secrets import SecretBox
 from telemetry.settings import StoreSettings
-from telemetry.store.pool import async_pool, connect
+from telemetry.store.pool import api_limits, async_pool, connect
 
 from . import problems
 from .auth import require
 from .middleware import BodyLimit, Boundary, OriginCheck
 from .problems import ProblemView
+from .reads import Reads
 from .routes import (
     BASE,
     alerts,
@@ -97,12 +98,13 @@ def create_app(
     ingest = ingest or IngestSettings()
     handed_over = Intake(
         ingest,
-        lambda: connect(store.database_url, application="quantrac intake"),
+        lambda: connect(store.database_url, application="quantrac intake", limits=api_limits(store)),
         writer=f"intake-{instance or socket.gethostname()}",
     )
     services = Services(
         settings=settings,
         pool=pool,
+        reads=Reads(store, pool),
         clock=clock or SystemClock(),
         hub=Hub(pool),
         box=box,
@@ -113,7 +115,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with pool:
+        async with pool, services.reads.open():
             yield
             services.hub.close()
             await services.scripts.close()

@@ -12,7 +12,7 @@ import structlog
 from telemetry.clock import Clock
 from telemetry.errors import QuantracError
 from telemetry.settings import StoreSettings, load
-from telemetry.store.pool import connect
+from telemetry.store.pool import connect, worker_limits, writer_limits
 
 from . import adapters
 from .batcher import Batcher
@@ -49,7 +49,10 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
     sys.setswitchinterval(_SWITCH_SECONDS)
 
     def open_connection() -> psycopg.Connection[tuple[object, ...]]:
-        return connect(store.database_url, application="quantrac ingest")
+        return connect(store.database_url, application="quantrac ingest", limits=writer_limits(store))
+
+    def open_worker() -> psycopg.Connection[tuple[object, ...]]:
+        return connect(store.database_url, application="quantrac ingest", limits=worker_limits(store))
 
     writer = BatchWriter(
         open_connection,
@@ -67,7 +70,7 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
     member = Member(open_connection, settings, clock, qos, gap.set)
     source = MqttSource(settings, batcher.add, clock, member, qos)
     batcher.on_crowd = source.throttle
-    workers = Workers(settings, store, clock, codecs, javascript, open_connection)
+    workers = Workers(settings, store, clock, codecs, javascript, open_worker)
     workers.start()
     filling = asyncio.create_task(backfill.run(stop, gap), name="ingest-backfill")
     following = asyncio.create_task(source.run(stop), name="ingest-source")

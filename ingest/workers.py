@@ -16,7 +16,7 @@ import structlog
 from decoders.registry import Registry
 from telemetry.clock import Clock
 from telemetry.settings import StoreSettings
-from telemetry.store.pool import Pool, async_pool
+from telemetry.store.pool import Pool, async_pool, worker_limits
 
 from . import increments, recalibrate, redecode
 from .decode_jobs import ANY_WAITING
@@ -96,7 +96,8 @@ class Workers:
             runner.run(self._open())
 
     async def _open(self) -> None:
-        async with async_pool(self._store, application="quantrac ingest workers") as pool:
+        limits = worker_limits(self._store)
+        async with async_pool(self._store, application="quantrac ingest workers", limits=limits) as pool:
             await self._work(pool)
 
     async def _work(self, pool: Pool) -> None:

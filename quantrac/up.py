@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psycopg
 import structlog
-from psycopg.rows import dict_row
 from rich.console import Console
 
 from alerting.delivery.settings import DeliverySettings
@@ -30,6 +28,7 @@ from simulators.scenario import load_scenario
 from telemetry.errors import QuantracError, SettingsError
 from telemetry.settings import StoreSettings, load
 from telemetry.store.migrate import migrate
+from telemetry.store.pool import async_connect
 
 _log = structlog.get_logger()
 _SERVICES = ("api", "ingest", "alert", "deliver")
@@ -169,7 +168,7 @@ def _runtime(url: str, ingest: IngestSettings, broker: BrokerInfo | None, addres
 async def _first_admin(url: str, data_dir: Path) -> str | None:
     """The first admin's password, as long as nobody changed it; made when there is no account yet."""
     file = data_dir / ADMIN_FILE
-    async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:
+    async with await async_connect(url, application="quantrac up") as connection:
         row = await (await connection.execute("SELECT count(*) AS n FROM account")).fetchone()
         if row is not None and row["n"] == 0:
             password = secrets.token_urlsafe(12)

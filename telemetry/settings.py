@@ -85,8 +85,40 @@ class StoreSettings(Settings):
     database_timeout: float = Field(
         default=30.0, gt=0, description="Seconds after which a statement of the API is given up."
     )
+    database_writer_timeout: float = Field(
+        default=60.0, ge=0, description="The same for what stores messages; it tries again. 0: never."
+    )
+    database_worker_timeout: float = Field(
+        default=600.0, ge=0, description="The same for what works beside them, and for alerting. 0: never."
+    )
+    database_lock_timeout: float = Field(
+        default=20.0,
+        ge=0,
+        description="Seconds each of them waits for a lock. 0: for ever.",
+    )
+    database_migrate_lock_timeout: float = Field(
+        default=60.0,
+        ge=0,
+        description="Seconds `quantrac migrate` waits for a table that others use: whoever comes later waits "
+        "behind it. 0: for ever.",
+    )
+    database_idle_timeout: float = Field(
+        default=300.0,
+        ge=0,
+        description="Seconds after which the server ends a transaction whose program hangs. 0: never.",
+    )
+    database_replica_url: str = Field(
+        default="",
+        description="A streaming replica of the database: the API reads series and exports there, and from "
+        "the primary while it is away. Empty: none.",
+    )
+    database_replica_lag: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds a replica may be behind; the API asks the primary while it is further.",
+    )
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_replica_url")
     @classmethod
     def _is_address(cls, value: str) -> str:
         try:

@@ -19,7 +19,7 @@ from ..latest import LatestSeries, latest_series
 from ..names import metric_ids, metric_names
 from ..paging import Keyset, Page, PageRequest, Paging, moment, paging, text, whole
 from ..series import devices_of
-from ..services import Db
+from ..services import Db, ReadDb
 from ..where import Where
 from . import BASE
 
@@ -102,7 +102,7 @@ class LatestView(BaseModel):
 @router.get("/readings", dependencies=[Depends(require("viewer"))])
 async def list_readings(
     page: Paging,
-    db: Db,
+    db: ReadDb,
     start: From = None,
     end: To = None,
     device: Annotated[list[DevEui], Query(max_length=1000)] = [],  # noqa: B006

@@ -14,7 +14,7 @@ from ..buckets import Resolution, Span, bucket_of, read_buckets, span_of
 from ..fields import DevEui, From, To, check_span
 from ..paging import Keyset, Page, PageRequest, Row, moment, paging, whole
 from ..series import Asked, series_of
-from ..services import Db, Svc
+from ..services import ReadDb, Svc
 from . import BASE
 
 router = APIRouter(prefix=BASE, tags=["readings"])
@@ -56,7 +56,7 @@ class RollupView(BaseModel):
 @router.get("/rollups", dependencies=[Depends(require("viewer"))], response_model=Page[RollupView])
 async def list_rollups(
     page: Annotated[PageRequest, Depends(paging(MOST_BUCKETS, 1000))],
-    db: Db,
+    db: ReadDb,
     services: Svc,
     resolution: Resolution = "1h",
     start: From = None,

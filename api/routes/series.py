@@ -15,7 +15,7 @@ from ..chart import RAW_LONGEST, RAW_PER_POINT, Asking, raw_lines, rollup_lines
 from ..fields import DevEui, From, To, check_span
 from ..problems import Problem, invalid
 from ..series import Asked, series_of
-from ..services import Db, Svc
+from ..services import ReadDb, Svc
 from . import BASE
 
 router = APIRouter(prefix=BASE, tags=["readings"])
@@ -60,7 +60,7 @@ class SeriesView(BaseModel):
 
 @router.get("/series", dependencies=[Depends(require("viewer"))], response_model=SeriesView)
 async def chart_series(
-    db: Db,
+    db: ReadDb,
     services: Svc,
     start: From = None,
     end: To = None,

@@ -26,8 +26,9 @@ def migrate(data: Data = None) -> None:
     from quantrac.seed import seed
     from telemetry.store.migrate import migrate as run_migrations
 
-    url = Context(data).store().database_url
-    done = run_migrations(url)
+    store = Context(data).store()
+    url = store.database_url
+    done = run_migrations(url, lock_timeout=store.database_migrate_lock_timeout)
     seed(url)
     changed = (
         f"{done.before or 'empty'} → {done.after}"

@@ -16,7 +16,8 @@ from sqlalchemy.pool import NullPool
 from ..catalogue import CATALOGUE
 from ..errors import SchemaTooNew
 from .edition import Edition, create_extension, detect, make_hypertables
-from .pool import connect
+from .leader import hold
+from .pool import Limits, connect, limit
 from .revision import newest_revision
 from .rollups import make_rollups
 
@@ -38,27 +39,35 @@ def _config() -> Config:
     return config
 
 
-def migrate(url: str) -> Migrated:
+def migrate(url: str, *, lock_timeout: float = 0.0) -> Migrated:
     """Create or upgrade the schema and the metric catalogue.
 
+    `lock_timeout` are the seconds to wait for a table that others use, 0: for ever. Through a pooler it needs
+    two connections to the server at once.
+
     Raises:
+        psycopg.errors.LockNotAvailable: nothing of this revision was changed.
         SchemaTooNew: the database has a revision this program does not know.
         psycopg.OperationalError: no connection.
     """
-    with connect(url, application="quantrac migrate", autocommit=True) as guard:
-        guard.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))  # held until the connection closes
-        create_extension(guard)
+    limits = Limits(lock=lock_timeout)
+    with connect(url, application="quantrac migrate") as guard:
+        hold(guard, _LOCK)  # until the connection closes
+        with connect(url, application="quantrac migrate", autocommit=True) as first:
+            create_extension(first)
         engine = create_engine("postgresql+psycopg://", creator=lambda: _plain(url), poolclass=NullPool)
         with engine.begin() as connection:
+            limit(_driver(connection), limits)
             before = _current(connection)
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        with guard.transaction():
-            edition = detect(guard)
-            changed = make_hypertables(guard) if edition is not Edition.PLAIN else []
-            _seed_catalogue(guard)
-            make_rollups(guard, edition)
+        with _plain(url) as after:
+            limit(after, limits)
+            edition = detect(after)
+            changed = make_hypertables(after) if edition is not Edition.PLAIN else []
+            _seed_catalogue(after)
+            make_rollups(after, edition)
     return Migrated(edition, before, newest_revision(), changed)
 
 
@@ -75,6 +84,12 @@ def current_revision(connection: psycopg.Connection[object]) -> str | None:
 
 def _plain(url: str) -> psycopg.Connection[tuple[object, ...]]:
     return connect(url, application="quantrac migrate")
+
+
+def _driver(connection: Connection) -> psycopg.Connection[object]:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
 
 
 def _current(connection: Connection) -> str | None:
