@@ -66,7 +66,7 @@ def write_export(
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise QuantracError(
-                f"{file}: the disk is full. Free some space and go on with --resume; nothing is lost."
+                f"{file.name}: the disk is full; free some. `quantrac export --resume` goes on from here."
             ) from error
         notes.unlink(missing_ok=True)  # first: notes of a file that is no longer there would mislead
         part.replace(file)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -94,9 +95,9 @@ class ParquetSink:
 def _array(field: Field, column: Column) -> pa.Array:
     kind = _TYPES[field.kind]
     if isinstance(column, Coded):
-        return pa.DictionaryArray.from_arrays(
-            pa.array(column.codes, pa.int32()), pa.array(column.names, pa.string())
-        )
+        none = np.array([name is None for name in column.names])[column.codes]
+        codes = pa.array(column.codes, pa.int32(), mask=none)  # a dictionary must not hold a null
+        return pa.DictionaryArray.from_arrays(codes, pa.array([name or "" for name in column.names]))
     if field.kind == "text":
         return pa.array(column, pa.string()).dictionary_encode()
     # NaN stands for none; of readings there is no other.

@@ -75,7 +75,9 @@ class XlsxSink:
             os.fsync(opened.fileno())
 
     def close(self) -> None:
-        self._book.fileclosed = True  # its temporary files go with it; what is written is no workbook
+        for sheet in self._book.worksheets():
+            sheet.row_data_fh.close()
+        self._book.fileclosed = True  # what there is of it is no workbook
 
     def _next_sheet(self) -> None:
         self._sheet = self._book.add_worksheet()
