@@ -43,33 +43,36 @@ class LatestSeries(msgspec.Struct, gc=False):
 
 def latest_series(rows: Sequence[Row], names: Mapping[int, MetricName]) -> list[LatestSeries]:
     """The series of these metrics in rows (dev_eui, station, readings as text), ordered within each."""
-    series: dict[str, tuple[str, int, str] | None] = {}
+    layouts: dict[tuple[str, ...], list[_Place]] = {}  # devices of a type have the same series
     times: dict[int, datetime] = {}
     found = []
     for row in rows:
-        own = []
-        for key, (micros, value, quality) in _document.decode(row["readings"]).items():
-            if key not in series:
-                series[key] = _named(key, names)
-            name = series[key]
-            if name is not None:
-                time = times.get(micros)
-                if time is None:
-                    time = times[micros] = _EPOCH + timedelta(microseconds=micros)
-                own.append((name, time, value, quality))
-        own.sort()
         eui, station = row["dev_eui"], row["station"]
-        found += [
-            LatestSeries(eui, station, metric, channel, time, value, quality, unit)
-            for (metric, channel, unit), time, value, quality in own
-        ]
+        document = _document.decode(row["readings"])
+        layout = tuple(document)
+        places = layouts.get(layout)
+        if places is None:
+            places = layouts[layout] = _places(layout, names)
+        for metric, channel, unit, key in places:
+            micros, value, quality = document[key]
+            time = times.get(micros)
+            if time is None:
+                time = times[micros] = _EPOCH + timedelta(microseconds=micros)
+            found.append(LatestSeries(eui, station, metric, channel, time, value, quality, unit))
     return found
 
 
-def _named(key: str, names: Mapping[int, MetricName]) -> tuple[str, int, str] | None:
-    metric_id, _, channel = key.partition(":")
-    name = names.get(int(metric_id))
-    return None if name is None else (name.key, int(channel), name.unit)
+_Place = tuple[str, int, str, str]  # metric, channel, unit, key in the document
+
+
+def _places(keys: Sequence[str], names: Mapping[int, MetricName]) -> list[_Place]:
+    places = []
+    for key in keys:
+        metric_id, _, channel = key.partition(":")
+        name = names.get(int(metric_id))
+        if name is not None:
+            places.append((name.key, int(channel), name.unit, key))
+    return sorted(places)
 
 
 def latest_readings(
@@ -85,7 +88,7 @@ def latest_readings(
         if name is None:
             continue
         found.append(
-            LatestReading(
+            LatestReading.model_construct(  # what the writers stored needs no checking
                 dev_eui=dev_eui,
                 metric=name.key,
                 channel=int(channel),

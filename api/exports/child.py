@@ -100,7 +100,8 @@ def _sha256(file: Path) -> str:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 4096):  # not the buffered one: its lock would stop our own ending
+        pass
     os._exit(AGAIN)
 
 
