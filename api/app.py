@@ -9,6 +9,7 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -28,6 +29,7 @@ from telemetry.store.pool import api_limits, async_pool, connect
 
 from . import problems
 from .auth import require
+from .exports.worker import ExportWorker
 from .middleware import BodyLimit, Boundary, OriginCheck
 from .problems import ProblemView
 from .reads import Reads
@@ -44,6 +46,7 @@ from .routes import (
     devices,
     endpoints,
     events,
+    exports,
     facilities,
     gateways,
     health,
@@ -57,7 +60,9 @@ from .routes import (
     quality,
     readings,
     rejects,
+    rollups,
     rules,
+    series,
     session,
     stations,
     stream,
@@ -70,8 +75,8 @@ from .stream import Hub
 
 _RESOURCES = (
     session, stations, devices, belonging, gateways, owners, facilities, admin_units, calibrations, link,
-    device_types, codecs, catalogue, provenance, readings, quality, uplinks, events, rejects, rules, alerts,
-    endpoints, deliveries, keys, stream, intake, health, health_alerts,
+    device_types, codecs, catalogue, provenance, readings, rollups, series, quality, uplinks, events, rejects,
+    rules, alerts, endpoints, deliveries, keys, stream, exports, intake, health, health_alerts,
 )  # fmt: skip
 # Nobody waits any more: requests were answered before the application ends.
 INTAKE_DRAIN_SECONDS = 1.0
@@ -119,11 +124,18 @@ def create_app(
         codecs=codecs or cache(partial(_codecs, ingest.codecs_dir)),
         intake=handed_over,
         scripts=Scripts(),
+        exports=ExportWorker(
+            pool,
+            settings,
+            store.database_url,
+            clock or SystemClock(),
+            f"{instance or socket.gethostname()}-{uuid4()}",
+        ),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with pool, services.reads.open():
+        async with pool, services.reads.open(), services.exports.running():
             yield
             services.hub.close()
             await services.scripts.close()

@@ -16,6 +16,7 @@ from telemetry.store.pool import Pool
 
 from .credentials import Passwords
 from .database import CONNECTION_SECONDS, Connection
+from .exports.worker import ExportWorker
 from .reads import Reads
 from .scripts import Scripts
 from .settings import ApiSettings
@@ -38,6 +39,7 @@ class Services:
     codecs: Callable[[], Registry]
     intake: Intake
     scripts: Scripts
+    exports: ExportWorker
     passwords: Passwords = field(default_factory=Passwords)
 
 

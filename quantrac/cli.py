@@ -9,7 +9,18 @@ import typer
 from rich.console import Console
 
 from quantrac import __version__
-from quantrac.commands import accounts, codecs, redecode, registry, rejects, rules, services, state, up
+from quantrac.commands import (
+    accounts,
+    codecs,
+    export,
+    redecode,
+    registry,
+    rejects,
+    rules,
+    services,
+    state,
+    up,
+)
 from quantrac.commands import simulate as simulate_command
 from telemetry.errors import QuantracError, SettingsError, UsageError
 from telemetry.store.refusal import cure
@@ -27,6 +38,7 @@ services.add_to(app)
 state.add_to(app)
 rejects.add_to(app)
 registry.add_to(app)
+export.add_to(app)
 codecs.add_to(app)
 redecode.add_to(app)
 rules.add_to(app)

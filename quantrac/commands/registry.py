@@ -1,11 +1,11 @@
-"""Master data in and out: `stations import`, `devices import`, …, `units`, `export`."""
+"""Master data in: `stations import`, `devices import`, …, `units`."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,7 +38,6 @@ def add_to(app: typer.Typer) -> None:
     units.command("import")(import_units)
     units.command("follow")(follow_units)
     app.add_typer(units, name="units", rich_help_panel=_PANEL)
-    app.command(rich_help_panel=_PANEL)(export)
 
 
 def _nothing() -> None:
@@ -139,17 +138,3 @@ def _import_over(
     for line in rows:
         typer.echo(line, err=True)
     typer.echo(f"{what} {'checked' if dry_run else 'imported'}: {done.rows}")
-
-
-def export(
-    what: Annotated[
-        Literal["stations", "devices", "gateways", "owners", "facilities", "units", "placements", "alerts"],
-        typer.Argument(help="What to export."),
-    ],
-    data: Data = None,
-) -> None:
-    """Write a table as CSV to stdout; all but placements and alerts can be imported again."""
-    from quantrac.exchange import export_csv
-
-    with connect(Context(data).store().database_url, application="quantrac export") as connection:
-        export_csv(connection, what, sys.stdout)

@@ -106,6 +106,8 @@ def api(
     context = Context(data)
     store, box = context.store(), context.box()
     settings = load(ApiSettings, overrides={"api_host": host, "api_port": port})
+    if not settings.export_dir:
+        settings = settings.model_copy(update={"export_dir": str(context.common.data_dir / "exports")})
     intake = load(IngestSettings)
     _serve(
         "api",

@@ -22,6 +22,11 @@ OPERATOR = {
     "POST /api/v1/alerts/{id}/assign",
     "POST /api/v1/alerts/{id}/comment",
     "POST /api/v1/alerts/{id}/close",
+    "GET /api/v1/exports",
+    "POST /api/v1/exports",
+    "GET /api/v1/exports/{id}",
+    "GET /api/v1/exports/{id}/file",
+    "DELETE /api/v1/exports/{id}",
 }
 ENGINEER = {
     "PUT /api/v1/stations/{code}",
