@@ -9,7 +9,18 @@ import typer
 from rich.console import Console
 
 from quantrac import __version__
-from quantrac.commands import accounts, codecs, redecode, registry, rejects, rules, services, state, up
+from quantrac.commands import (
+    accounts,
+    backup,
+    codecs,
+    redecode,
+    registry,
+    rejects,
+    rules,
+    services,
+    state,
+    up,
+)
 from quantrac.commands import simulate as simulate_command
 from telemetry.errors import QuantracError, SettingsError, UsageError
 
@@ -24,6 +35,7 @@ app = typer.Typer(
 up.add_to(app)
 services.add_to(app)
 state.add_to(app)
+backup.add_to(app)
 rejects.add_to(app)
 registry.add_to(app)
 codecs.add_to(app)

@@ -14,12 +14,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
 from ..catalogue import CATALOGUE
-from ..errors import SchemaTooNew
+from ..errors import SchemaTooNew, StoreError
 from .edition import Edition, create_extension, detect, make_hypertables
 from .pool import connect
 from .revision import newest_revision
 
-_LOCK = 0x7175616E  # "quan": one migration at a time, whoever starts it
+MIGRATION_LOCK = 0x7175616E  # "quan": one migration at a time, whoever starts it
 
 
 class Migrated(NamedTuple):
@@ -42,10 +42,12 @@ def migrate(url: str) -> Migrated:
 
     Raises:
         SchemaTooNew: the database has a revision this program does not know.
+        StoreError: somebody's restore did not come to its end here.
         psycopg.OperationalError: no connection.
     """
     with connect(url, application="quantrac migrate", autocommit=True) as guard:
-        guard.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))  # held until the connection closes
+        guard.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))  # held until the connection closes
+        _refuse_half_restored(guard)
         create_extension(guard)
         engine = create_engine("postgresql+psycopg://", creator=lambda: _plain(url), poolclass=NullPool)
         with engine.begin() as connection:
@@ -69,6 +71,17 @@ def current_revision(connection: psycopg.Connection[object]) -> str | None:
         return None
     row = connection.execute("SELECT version_num FROM schema_version").fetchone()
     return str(row[0]) if row else None  # type: ignore[index]
+
+
+def _refuse_half_restored(connection: psycopg.Connection[object]) -> None:
+    """Tables without a revision, or TimescaleDB still expecting a restore: `quantrac restore` was killed."""
+    tables = connection.execute("SELECT to_regclass('registry_version') IS NOT NULL").fetchone() == (True,)
+    row = connection.execute("SELECT current_setting('timescaledb.restoring', true)").fetchone()
+    if (tables and current_revision(connection) is None) or row == ("on",):
+        raise StoreError(
+            "A restore into this database was cut short, so what is in it is not complete. "
+            "Make an empty database and run `quantrac restore` again."
+        )
 
 
 def _plain(url: str) -> psycopg.Connection[tuple[object, ...]]:
