@@ -79,6 +79,11 @@ def backup(
             try:
                 manifest = _dump(url, writer, path, began, clock, progress)
                 break
+            except psycopg.errors.LockNotAvailable as error:
+                raise QuantracError(
+                    f"a table stayed locked for a minute ({' '.join(str(error).split())}); does a migration "
+                    "run? Take the backup when it is done."
+                ) from None
             except programs.ProgramFailed:
                 # Between snapshot and locks a policy may have dropped a chunk; then nothing is written yet.
                 if attempt == _TRIES or DUMP in writer.parts:
@@ -121,7 +126,7 @@ def _dump(
             ended_at=clock.now(),
             tables=measured,
             parts=writer.parts,
-            left_out=LEFT_OUT,
+            left_out=(*LEFT_OUT, *_limits(program, snapshot)),
         )
 
 
@@ -184,6 +189,15 @@ def _compressed(first: bytes, pipe: IO[bytes], size: int, progress: Progress) ->
 def _measure(snapshot: _Snapshot) -> dict[str, Table]:
     found = tables.ours(snapshot.connection, timescaledb=snapshot.timescaledb is not None)
     return tables.measure(snapshot.connection, found)
+
+
+def _limits(program: programs.Program, snapshot: _Snapshot) -> list[str]:
+    if not programs.too_new(program, snapshot.major):
+        return []
+    return [
+        f"a way back into PostgreSQL {snapshot.major}: pg_dump {program.version} made it, so only 17 or "
+        f"newer takes it. Install the package postgresql-client-{snapshot.major} and take it anew."
+    ]
 
 
 def _check_room(path: Path, size: int) -> None:

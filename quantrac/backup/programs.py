@@ -22,6 +22,7 @@ from telemetry.errors import QuantracError
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _LINES = 8
+_TRANSACTION_TIMEOUT = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ def find(name: str, least: int) -> Program:
             f"Install the package postgresql-client-{least}."
         )
     return min(fit, key=lambda program: program.major)
+
+
+def too_new(program: Program, server: int) -> bool:
+    """Whether a restore by it begins with a setting unknown there: transaction_timeout came with 17."""
+    return program.major >= _TRANSACTION_TIMEOUT > server
 
 
 @cache

@@ -64,7 +64,7 @@ def restore(url: str, backup: Reader, progress: Progress) -> Restored:
         # Whoever wants to migrate meanwhile waits.
         guard.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
         major = guard.info.server_version // 10000
-        program = programs.find("pg_restore", max(major, int(manifest.pg_dump.partition(".")[0])))
+        program = _program(manifest, major)
         check_target(guard, manifest, major)
         keep_owner = keeps_owner(guard, manifest)
         with timescaledb_restoring(guard, manifest):
@@ -76,6 +76,17 @@ def restore(url: str, backup: Reader, progress: Progress) -> Restored:
     migrate(url)
     seed(url)
     return Restored(manifest.rows, len(manifest.tables), migrated=True)
+
+
+def _program(manifest: Manifest, major: int) -> programs.Program:
+    program = programs.find("pg_restore", max(major, int(manifest.pg_dump.partition(".")[0])))
+    if programs.too_new(program, major):
+        raise QuantracError(
+            f"The backup was made by pg_dump {manifest.pg_dump}, and pg_restore {program.version} cannot "
+            f"restore into PostgreSQL {major}. Restore into PostgreSQL {program.major}, or install the "
+            f"package postgresql-client-{major} on both machines and take the backup anew."
+        )
+    return program
 
 
 def _load(

@@ -39,12 +39,13 @@ _TEXTS = (
     "SET LOCAL bytea_output = 'hex'",
     "SET LOCAL extra_float_digits = 1",
     "SET LOCAL statement_timeout = 0",
+    "SET LOCAL lock_timeout = '60s'",
     "SET LOCAL idle_in_transaction_session_timeout = 0",
 )
 
 
 def prepare(connection: psycopg.Connection[Any]) -> None:
-    """For `measure`, in a transaction: how values are written as text, and no time limits."""
+    """For `measure`, in a transaction: how values are written as text, and how long to wait."""
     for statement in _TEXTS:
         connection.execute(statement)
 
