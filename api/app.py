@@ -18,17 +18,19 @@ from starlette.middleware import Middleware
 from decoders.folder import read_folder
 from decoders.javascript.workers import JsWorkers
 from decoders.registry import Registry, load_codecs
+from ingest.horizon import horizon_of
 from ingest.intake import Intake
 from ingest.settings import IngestSettings
 from telemetry.clock import Clock, SystemClock
 from telemetry.secrets import SecretBox
 from telemetry.settings import StoreSettings
-from telemetry.store.pool import async_pool, connect
+from telemetry.store.pool import api_limits, async_pool, connect
 
 from . import problems
 from .auth import require
 from .middleware import BodyLimit, Boundary, OriginCheck
 from .problems import ProblemView
+from .reads import Reads
 from .routes import (
     BASE,
     alerts,
@@ -91,16 +93,19 @@ def create_app(
         SettingsError: the database's address cannot be used.
     """
     pool = async_pool(store, application="quantrac api")
+    clock = clock or SystemClock()
     ingest = ingest or IngestSettings()
     handed_over = Intake(
         ingest,
-        lambda: connect(store.database_url, application="quantrac intake"),
+        lambda: connect(store.database_url, application="quantrac intake", limits=api_limits(store)),
         writer=f"intake-{instance or socket.gethostname()}",
+        horizon=horizon_of(store, clock),
     )
     services = Services(
         settings=settings,
         pool=pool,
-        clock=clock or SystemClock(),
+        reads=Reads(store, pool),
+        clock=clock,
         hub=Hub(pool),
         box=box,
         codecs=codecs or cache(partial(_codecs, ingest.codecs_dir)),
@@ -110,7 +115,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with pool:
+        async with pool, services.reads.open():
             yield
             services.hub.close()
             await services.scripts.close()

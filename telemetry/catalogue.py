@@ -10,6 +10,9 @@ from typing import Literal
 
 import msgspec
 
+Kind = Literal["instant", "mean", "counter", "increment"]
+"""What readings are: a moment's value, a mean, a counter's state, or an amount since the one before."""
+
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a quantity can do: change `by` so many units `within` so many seconds, and no more."""
@@ -39,7 +42,7 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: str
     range: tuple[float, float]
     precision: int
-    kind: Literal["instant", "mean", "counter"] = "instant"
+    kind: Kind = "instant"
     increment: str | None = None
     max_change: Change | None = None
     cf: str | None = None

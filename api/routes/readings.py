@@ -17,7 +17,7 @@ from ..fields import DevEui, From, To, check_span
 from ..names import metric_ids, metric_names
 from ..paging import Keyset, Page, Paging, Row, moment, text, whole
 from ..problems import Problem
-from ..services import Db
+from ..services import Db, ReadDb
 from ..where import Where
 from . import BASE
 
@@ -111,7 +111,7 @@ class LatestView(BaseModel):
 @router.get("/readings", dependencies=[Depends(require("viewer"))])
 async def list_readings(
     page: Paging,
-    db: Db,
+    db: ReadDb,
     start: From = None,
     end: To = None,
     device: Annotated[list[DevEui], Query(max_length=1000)] = [],  # noqa: B006

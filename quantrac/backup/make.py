@@ -23,7 +23,7 @@ from telemetry.clock import Clock
 from telemetry.errors import QuantracError
 from telemetry.store.edition import Edition, detect
 from telemetry.store.migrate import current_revision
-from telemetry.store.pool import connect
+from telemetry.store.pool import connect, is_pooled
 
 Progress = Callable[[int, int], None]
 
@@ -32,6 +32,10 @@ _LEVEL = 3
 _TRIES = 3
 # Of the size of the tables, indexes left out; measured between a tenth and a quarter.
 _EXPECTED_SHARE = 0.3
+POOLED = (
+    "pg_dump and pg_restore need the server itself, not PgBouncer: name its own port in "
+    "QUANTRAC_DATABASE_URL for this command."
+)
 LEFT_OUT = (
     "QUANTRAC_SECRET_KEY: the webhook secrets in the backup are encrypted with it. Keep it elsewhere; "
     "without it every endpoint needs a new secret.",
@@ -136,6 +140,8 @@ def _snapshot(url: str) -> Iterator[_Snapshot]:
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     with connection:
+        if is_pooled(connection):
+            raise QuantracError(POOLED)
         tables.prepare(connection)
         row = connection.execute(
             "SELECT pg_export_snapshot(), clock_timestamp(), current_schema(),"

@@ -9,9 +9,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from quantrac.backup.make import POOLED
 from quantrac.backup.manifest import Manifest
 from telemetry.errors import QuantracError
 from telemetry.store.edition import Edition
+from telemetry.store.pool import is_pooled
 
 _THINGS = """
     SELECT c.relname FROM pg_class c
@@ -29,6 +31,8 @@ _OTHERS = """
 
 def check_target(guard: psycopg.Connection[Any], manifest: Manifest, major: int) -> None:
     """Raises `QuantracError` with the cure when it is not empty, in use, older, or not in UTF-8."""
+    if is_pooled(guard):
+        raise QuantracError(POOLED)
     name = guard.info.dbname
     cure = (
         "Make an empty one (createdb) and name it in QUANTRAC_DATABASE_URL, "

@@ -116,6 +116,8 @@ def _restore(context: Context, found: Reader) -> list[str]:
     from quantrac.backup.beside import put_back, unreadable_secrets
     from quantrac.backup.embedded import empty_database
     from quantrac.backup.restore import restore as load_database
+    from telemetry.store.policies import apply_settings
+    from telemetry.store.pool import connect
 
     url, folder = load(StoreSettings).database_url, context.common.data_dir
     if url and context.data is not None:
@@ -124,7 +126,10 @@ def _restore(context: Context, found: Reader) -> list[str]:
     with _named(url) if url else empty_database(folder, found.manifest) as target:
         with progress_bar("restoring") as progress:
             done = load_database(target, found, progress)
-        if not done.migrated:
+        if done.migrated:
+            with connect(target, application="quantrac restore", autocommit=True) as connection:
+                notes += apply_settings(connection, load(StoreSettings))
+        else:
             notes.append(
                 f"run `quantrac migrate` with the role {found.manifest.owner!r} before the services start"
             )

@@ -25,10 +25,15 @@ def migrate(data: Data = None) -> None:
     """Create the schema or bring it up to date. Safe to run at any time, by several at once."""
     from quantrac.seed import seed
     from telemetry.store.migrate import migrate as run_migrations
+    from telemetry.store.policies import apply_settings
+    from telemetry.store.pool import connect
 
-    url = Context(data).store().database_url
-    done = run_migrations(url)
+    store = Context(data).store()
+    url = store.database_url
+    done = run_migrations(url, lock_timeout=store.database_migrate_lock_timeout)
     seed(url)
+    with connect(url, application="quantrac migrate", autocommit=True) as connection:
+        policies = apply_settings(connection, store)
     changed = (
         f"{done.before or 'empty'} → {done.after}"
         if done.before != done.after
@@ -37,6 +42,10 @@ def migrate(data: Data = None) -> None:
     typer.echo(f"{done.edition.value}: schema {changed}")
     if done.hypertables:
         typer.echo(f"hypertables made: {', '.join(done.hypertables)}")
+    if done.rollups:
+        typer.echo(f"rollups made: {', '.join(done.rollups)}")
+    for policy in policies:
+        typer.echo(policy)
 
 
 def status(data: Data = None, as_json: AsJson = False) -> None:

@@ -16,8 +16,10 @@ from sqlalchemy.pool import NullPool
 from ..catalogue import CATALOGUE
 from ..errors import SchemaTooNew, StoreError
 from .edition import Edition, create_extension, detect, make_hypertables
-from .pool import connect
+from .leader import hold
+from .pool import Limits, connect, limit
 from .revision import newest_revision
+from .rollups import make_rollups
 
 MIGRATION_LOCK = 0x7175616E  # "quan": one migration at a time, whoever starts it
 
@@ -29,6 +31,7 @@ class Migrated(NamedTuple):
     before: str | None
     after: str
     hypertables: list[str]
+    rollups: list[str]
 
 
 def _config() -> Config:
@@ -37,29 +40,38 @@ def _config() -> Config:
     return config
 
 
-def migrate(url: str) -> Migrated:
+def migrate(url: str, *, lock_timeout: float = 0.0) -> Migrated:
     """Create or upgrade the schema and the metric catalogue.
 
+    `lock_timeout` are the seconds to wait for a table that others use, 0: for ever. Through a pooler it needs
+    two connections to the server at once.
+
     Raises:
+        psycopg.errors.LockNotAvailable: nothing of this revision was changed.
         SchemaTooNew: the database has a revision this program does not know.
         StoreError: somebody's restore did not come to its end here.
         psycopg.OperationalError: no connection.
     """
-    with connect(url, application="quantrac migrate", autocommit=True) as guard:
-        guard.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))  # held until the connection closes
-        _refuse_half_restored(guard)
-        create_extension(guard)
+    limits = Limits(lock=lock_timeout)
+    with connect(url, application="quantrac migrate") as guard:
+        hold(guard, MIGRATION_LOCK)  # until the connection closes
+        with connect(url, application="quantrac migrate", autocommit=True) as first:
+            _refuse_half_restored(first)
+            create_extension(first)
         engine = create_engine("postgresql+psycopg://", creator=lambda: _plain(url), poolclass=NullPool)
         with engine.begin() as connection:
+            limit(_driver(connection), limits)
             before = _current(connection)
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        with guard.transaction():
-            edition = detect(guard)
-            changed = make_hypertables(guard) if edition is not Edition.PLAIN else []
-            _seed_catalogue(guard)
-    return Migrated(edition, before, newest_revision(), changed)
+        with _plain(url) as after:
+            limit(after, limits)
+            edition = detect(after)
+            changed = make_hypertables(after) if edition is not Edition.PLAIN else []
+            _seed_catalogue(after)
+            rollups = make_rollups(after, edition)
+    return Migrated(edition, before, newest_revision(), changed, rollups)
 
 
 def current_revision(connection: psycopg.Connection[object]) -> str | None:
@@ -88,6 +100,12 @@ def _plain(url: str) -> psycopg.Connection[tuple[object, ...]]:
     return connect(url, application="quantrac migrate")
 
 
+def _driver(connection: Connection) -> psycopg.Connection[object]:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
+
+
 def _current(connection: Connection) -> str | None:
     current = MigrationContext.configure(
         connection, opts={"version_table": "schema_version"}
@@ -103,18 +121,18 @@ def _current(connection: Connection) -> str | None:
 
 
 def _seed_catalogue(connection: psycopg.Connection[object]) -> None:
-    rows = [(key, m.unit, m.vi, m.en) for key, m in CATALOGUE.items()]
+    rows = [(key, m.unit, m.vi, m.en, m.kind) for key, m in CATALOGUE.items()]
     with connection.cursor() as cursor:
         # Inserting with ON CONFLICT would burn a smallint id for every metric at every start.
         cursor.execute("SELECT key FROM metric")
         known = {row[0] for row in cursor.fetchall()}  # type: ignore[index]
         cursor.executemany(
-            "INSERT INTO metric (key, unit, name_vi, name_en) VALUES (%s, %s, %s, %s)",
+            "INSERT INTO metric (key, unit, name_vi, name_en, kind) VALUES (%s, %s, %s, %s, %s)",
             [row for row in rows if row[0] not in known],
         )
         cursor.executemany(
-            "UPDATE metric SET unit = %s, name_vi = %s, name_en = %s WHERE key = %s"
-            " AND (unit, name_vi, name_en) IS DISTINCT FROM (%s, %s, %s)",
+            "UPDATE metric SET unit = %s, name_vi = %s, name_en = %s, kind = %s WHERE key = %s"
+            " AND (unit, name_vi, name_en, kind) IS DISTINCT FROM (%s, %s, %s, %s)",
             [(*row[1:], row[0], *row[1:]) for row in rows if row[0] in known],
         )
 

@@ -195,7 +195,7 @@ def test_store_page_has_the_tables(database: psycopg.Connection[dict[str, Any]])
     rows = database.execute(
         "SELECT c.relname AS name, a.attname AS col, format_type(a.atttypid, a.atttypmod) AS type"
         " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
-        " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND attnum > 0"
+        " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'v') AND attnum > 0"
         " AND NOT attisdropped"
     ).fetchall()
     text = (DOCS / "reference" / "store.md").read_text(encoding="utf-8")

@@ -29,8 +29,11 @@ from quantrac.embedded import BrokerInfo, EmbeddedPostgres
 from telemetry.clock import SystemClock
 from telemetry.errors import QuantracError, StoreError, UsageError
 from telemetry.secrets import SecretBox
+from telemetry.settings import StoreSettings
 from telemetry.store.edition import Edition, detect
 from telemetry.store.migrate import current_revision, migrate, newest_revision
+from telemetry.store.policies import apply_settings
+from telemetry.store.rollups import refresh
 from tests.chaos.traffic import READINGS, frames, paced, register_devices
 from tests.program import Program, run
 from tests.traffic import publish
@@ -330,6 +333,47 @@ def test_restored_database_is_whole_and_of_the_same_edition(
             assert before is not None
             assert connection.execute(chunks).fetchone() == (int(str(before["count"])) + 1,)
     assert migrate(empty_database_url).hypertables == []
+
+
+def test_columnstore_rollups_and_policies_come_back_as_they_were(
+    installation: dict[str, str], database_url: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    if edition_of(database_url) is not Edition.COMMUNITY:
+        pytest.skip("only TimescaleDB Community has them")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        apply_settings(connection, StoreSettings())
+        connection.execute("SELECT compress_chunk(c) FROM show_chunks('reading') c ORDER BY 1 LIMIT 2")
+        refresh(connection, None, None)
+        before = _of_community(connection)
+        back_up(database_url, tmp_path / "community.backup")
+    with reading(tmp_path / "community.backup") as found:
+        tables = found.manifest.tables
+    rollups = {name: table.rows for name, table in tables.items() if "_materialized_" in name}
+    assert len(rollups) == 2
+    assert all(rollups.values())
+    assert restored(tmp_path / "community.backup", empty_database_url).migrated
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        assert _of_community(connection) == before
+        connection.execute(
+            "INSERT INTO reading SELECT time, 7, uplink_id, device_id, metric_id, 1, 1"
+            " FROM reading ORDER BY time LIMIT 1"
+        )
+        refresh(connection, None, None)
+        row = connection.execute("SELECT count(*) FROM reading_1h WHERE channel = 1").fetchone()
+        assert row == (1,)
+
+
+def _of_community(connection: psycopg.Connection[Any]) -> list[Any]:
+    return [
+        connection.execute(query).fetchall()
+        for query in (
+            "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed",
+            "SELECT count(*), sum(count), min(min), max(max) FROM reading_1h",
+            "SELECT count(*), sum(count), min(min), max(max) FROM reading_1d",
+            "SELECT proc_name, schedule_interval, hypertable_name, scheduled"
+            " FROM timescaledb_information.jobs WHERE job_id >= 1000 ORDER BY job_id",
+        )
+    ]
 
 
 def test_a_plain_backup_becomes_timescale_where_the_server_has_it(
