@@ -11,6 +11,7 @@ from rich.console import Console
 from quantrac import __version__
 from quantrac.commands import (
     accounts,
+    backup,
     codecs,
     export,
     redecode,
@@ -36,6 +37,7 @@ app = typer.Typer(
 up.add_to(app)
 services.add_to(app)
 state.add_to(app)
+backup.add_to(app)
 rejects.add_to(app)
 registry.add_to(app)
 export.add_to(app)

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
 from ..catalogue import CATALOGUE
-from ..errors import SchemaTooNew
+from ..errors import SchemaTooNew, StoreError
 from ..model import hash_key
 from .edition import Edition, create_extension, detect, make_hypertables
 from .leader import hold
@@ -22,7 +22,7 @@ from .pool import Limits, connect, limit
 from .revision import newest_revision
 from .rollups import make_rollups
 
-_LOCK = 0x7175616E  # "quan": one migration at a time, whoever starts it
+MIGRATION_LOCK = 0x7175616E  # "quan": one migration at a time, whoever starts it
 
 
 class Migrated(NamedTuple):
@@ -50,12 +50,14 @@ def migrate(url: str, *, lock_timeout: float = 0.0) -> Migrated:
     Raises:
         psycopg.errors.LockNotAvailable: nothing of this revision was changed.
         SchemaTooNew: the database has a revision this program does not know.
+        StoreError: somebody's restore did not come to its end here.
         psycopg.OperationalError: no connection.
     """
     limits = Limits(lock=lock_timeout)
     with connect(url, application="quantrac migrate") as guard:
-        hold(guard, _LOCK)  # until the connection closes
+        hold(guard, MIGRATION_LOCK)  # until the connection closes
         with connect(url, application="quantrac migrate", autocommit=True) as first:
+            _refuse_half_restored(first)
             create_extension(first)
         engine = create_engine("postgresql+psycopg://", creator=lambda: _plain(url), poolclass=NullPool)
         with engine.begin() as connection:
@@ -83,6 +85,17 @@ def current_revision(connection: psycopg.Connection[object]) -> str | None:
         return None
     row = connection.execute("SELECT version_num FROM schema_version").fetchone()
     return str(row[0]) if row else None  # type: ignore[index]
+
+
+def _refuse_half_restored(connection: psycopg.Connection[object]) -> None:
+    """Tables without a revision, or TimescaleDB still expecting a restore: `quantrac restore` was killed."""
+    tables = connection.execute("SELECT to_regclass('registry_version') IS NOT NULL").fetchone() == (True,)
+    row = connection.execute("SELECT current_setting('timescaledb.restoring', true)").fetchone()
+    if (tables and current_revision(connection) is None) or row == ("on",):
+        raise StoreError(
+            "A restore into this database was cut short, so what is in it is not complete. "
+            "Make an empty database and run `quantrac restore` again."
+        )
 
 
 def _plain(url: str) -> psycopg.Connection[tuple[object, ...]]:
