@@ -23,8 +23,8 @@ from telemetry.store.migrate import migrate
 
 _numbers = itertools.count(1)
 
-# For this server alone, whose databases live as long as one test: making and dropping them is most of its work.
-# What must outlive a crash is tested on servers of the tests' own (tests/embedded, e2e, chaos), with fsync.
+# For this server alone: making and dropping databases, one a test, is most of what it does. What must outlive
+# a crash is tested on servers of the tests' own (tests/embedded, e2e, chaos), which wait for the disk.
 _FAST = """
 fsync = off
 synchronous_commit = off
