@@ -17,6 +17,7 @@ from ingest import quality_job
 from ingest.increments import IncrementJob
 from ingest.quality_job import QualityJob
 from telemetry.model import RawMessage
+from telemetry.store.edition import Edition, detect
 from telemetry.store.flags import unpack
 from telemetry.store.pool import Pool
 from tests.ingest.judging import catch_up, flags, marks, opened, override, stand, wrong
@@ -72,7 +73,8 @@ async def test_a_spike_is_known_by_what_comes_behind_it(
     assert flags(database) == [1, 1, 1, 1, 1]
     assert found(database) == [{"gap": "SUSPECT"}, *[{}] * 4]
     rewritten = database.execute(
-        "SELECT count(*) AS n FROM lane_batch b JOIN lane l ON l.id = b.lane WHERE writer = 'quality' AND rewritten"
+        "SELECT count(*) AS n FROM lane_batch b JOIN lane l ON l.id = b.lane"
+        " WHERE writer = 'quality' AND rewritten"
     ).fetchone()
     assert rewritten == {"n": 2}
 
@@ -204,6 +206,33 @@ async def test_an_alert_on_a_spike_is_withdrawn(database: Database, database_url
     assert [row["kind"] for row in kinds] == ["opened", "resolved", "withdrawn", "withdrawn"]
 
 
+async def test_flags_reach_compressed_chunks(database: Database, database_url: str, pool: Pool) -> None:
+    if detect(database) is not Edition.COMMUNITY:
+        pytest.skip("compresses nothing")
+    device = register(database, LEVEL)
+    stand(database, device, "here", asks(**SPIKE))
+    with writer(database_url, CODECS) as commit:
+        commit(*(level(n - 20_000, 1.0) for n in range(0, 60, 2)), level(-19_971, 9.0))
+        await catch_up(pool)
+        assert flags(database).count(4) == 1
+        enabled = database.execute(
+            "SELECT compression_enabled AS yes FROM timescaledb_information.hypertables"
+            " WHERE hypertable_name = 'reading'"
+        ).fetchone()
+        if enabled == {"yes": False}:
+            database.execute(
+                "ALTER TABLE reading SET (timescaledb.compress,"
+                " timescaledb.compress_segmentby = 'device_id, metric_id', timescaledb.compress_orderby = 'time')"
+            )
+        database.execute("SELECT compress_chunk(c, if_not_compressed => true) FROM show_chunks('reading') c")
+        commit(level(-19_955, 9.0))
+        override(database, device, "water.level", at(-20_000), at(-19_995), 3)
+        await catch_up(pool)
+    assert flags(database).count(4) == 2
+    assert flags(database)[:4] == [3, 3, 3, 1]
+    assert await wrong(database, database_url) == []
+
+
 async def test_a_step_that_fails_is_done_again(
     database: Database, database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,8 +268,8 @@ def test_flags_are_those_of_the_sorted_readings(
 ) -> None:
     """Late, repeated, split, decoded again, overridden meanwhile: of two stations that are neighbours."""
     database.execute(
-        "TRUNCATE uplink, reading, latest, lane, lane_batch, follower_cursor, decode_job, redecoding, superseded,"
-        " logged_span, device, station, quality_job, quality_override RESTART IDENTITY CASCADE"
+        "TRUNCATE uplink, reading, latest, lane, lane_batch, follower_cursor, decode_job, redecoding,"
+        " superseded, logged_span, device, station, quality_job, quality_override RESTART IDENTITY CASCADE"
     )
     database.execute("DELETE FROM device_type")
     flat = {"flat_line": {"tolerance": 0.3, "suspect": 240, "fail": 420, "count": 3}}
