@@ -48,7 +48,8 @@ _PUT = """
     RETURNING id, xmax = 0 AS created
 """
 _END = """
-    UPDATE admin_unit SET valid_to = %(day)s, successors = %(successors)s, updated_at = now() WHERE id = %(id)s
+    UPDATE admin_unit SET valid_to = %(day)s, successors = %(successors)s, updated_at = now()
+    WHERE id = %(id)s
 """
 _LACKING = """
     SELECT 'parent' AS field, format('there is no unit %%s in that time', u.parent) AS problem

@@ -27,7 +27,8 @@ _LIST = SQL("""
     SELECT * FROM (
         SELECT gateway_id, g.gateway_id IS NOT NULL AS registered, coalesce(g.name, '') AS name,
                coalesce(g.network, '') AS network, coalesce(g.place, '') AS place, o.code AS owner,
-               g.latitude, g.longitude, g.altitude, coalesce(g.note, '') AS note, s.first_seen, s.seen_at, s.device_id
+               g.latitude, g.longitude, g.altitude, coalesce(g.note, '') AS note,
+               s.first_seen, s.seen_at, s.device_id
         FROM gateway g FULL JOIN gateway_seen s USING (gateway_id) LEFT JOIN owner o ON o.id = g.owner_id) g
     WHERE {where} ORDER BY gateway_id LIMIT %(fetch)s
 """)
@@ -37,8 +38,8 @@ _PUT = """
             %(altitude)s, %(note)s)
     ON CONFLICT (gateway_id) DO UPDATE SET
         name = excluded.name, network = excluded.network, place = excluded.place,
-        owner_id = excluded.owner_id, latitude = excluded.latitude, longitude = excluded.longitude, altitude = excluded.altitude,
-        note = excluded.note, updated_at = now()
+        owner_id = excluded.owner_id, latitude = excluded.latitude,
+        longitude = excluded.longitude, altitude = excluded.altitude, note = excluded.note, updated_at = now()
     RETURNING xmax = 0 AS created
 """
 # One device's frames of one hour: few, and found by the index.

@@ -144,6 +144,12 @@ class Staging:
 
 
 _ROWS: LiteralString = "FROM incoming i CROSS JOIN LATERAL jsonb_to_record(i.data) AS d ("
+# Looked up once for all rows that name the same unit.
+_OF_UNIT: LiteralString = """
+    WITH named AS MATERIALIZED (
+        SELECT reference, unit_id_of(reference) AS id
+        FROM (SELECT DISTINCT data ->> 'unit' AS reference FROM incoming) told WHERE reference IS NOT NULL)
+"""
 _NEWS: LiteralString = "WHERE i.outcome IN ('created', 'changed')"
 
 STATIONS = Target(
@@ -158,15 +164,17 @@ STATIONS = Target(
         'unit', unit_reference(u), 'owner', o.code, 'facility', f.code) AS data
     FROM station s LEFT JOIN admin_unit u ON u.id = s.unit_id LEFT JOIN owner o ON o.id = s.owner_id
     LEFT JOIN facility f ON f.id = s.facility_id""",
-    f"""
+    f"""{_OF_UNIT}
     INSERT INTO station (code, name, name_en, kind, river, basin, admin_unit, latitude, longitude, thresholds,
                          quality, source, certainty, simulated, unit_id, owner_id, facility_id)
     SELECT d.code, d.name, d.name_en, d.kind, d.river, d.basin, coalesce(d.admin_unit, ''), d.latitude,
-           d.longitude, d.thresholds, coalesce(d.quality, '{{}}'), d.source, d.certainty, d.simulated, unit_id_of(d.unit), o.id, f.id
+           d.longitude, d.thresholds, coalesce(d.quality, '{{}}'), d.source, d.certainty, d.simulated, n.id,
+           o.id, f.id
     {_ROWS} code text, name text, name_en text, kind text, river text, basin text, admin_unit text,
         latitude float8, longitude float8, thresholds jsonb, quality jsonb, source text, certainty text,
         simulated boolean, unit text, owner text, facility text)
     LEFT JOIN owner o ON o.code = d.owner LEFT JOIN facility f ON f.code = d.facility
+    LEFT JOIN named n ON n.reference = d.unit
     {_NEWS}
     ON CONFLICT (code) DO UPDATE SET
         name = excluded.name, name_en = excluded.name_en, kind = excluded.kind, river = excluded.river,
@@ -219,7 +227,8 @@ GATEWAYS = Target(
     ON CONFLICT (gateway_id) DO UPDATE SET
         name = excluded.name, network = excluded.network, place = excluded.place,
         owner_id = excluded.owner_id, latitude = excluded.latitude,
-        longitude = excluded.longitude, altitude = excluded.altitude, note = excluded.note, updated_at = now()""",
+        longitude = excluded.longitude, altitude = excluded.altitude, note = excluded.note,
+        updated_at = now()""",
 )
 OWNERS = Target(
     "owners",
@@ -249,15 +258,15 @@ FACILITIES = Target(
         'longitude', f.longitude, 'permit', f.permit, 'permit_from', f.permit_from, 'permit_to', f.permit_to,
         'note', f.note) AS data
     FROM facility f LEFT JOIN owner o ON o.id = f.owner_id LEFT JOIN admin_unit u ON u.id = f.unit_id""",
-    f"""
+    f"""{_OF_UNIT}
     INSERT INTO facility (code, name, name_en, kind, sector, address, owner_id, unit_id, latitude, longitude,
                           permit, permit_from, permit_to, note)
     SELECT d.code, d.name, coalesce(d.name_en, ''), coalesce(d.kind, ''), coalesce(d.sector, ''),
-           coalesce(d.address, ''), o.id, unit_id_of(d.unit), d.latitude, d.longitude,
+           coalesce(d.address, ''), o.id, n.id, d.latitude, d.longitude,
            coalesce(d.permit, ''), d.permit_from, d.permit_to, coalesce(d.note, '')
     {_ROWS} code text, name text, name_en text, kind text, sector text, address text, owner text, unit text,
         latitude float8, longitude float8, permit text, permit_from date, permit_to date, note text)
-    LEFT JOIN owner o ON o.code = d.owner
+    LEFT JOIN owner o ON o.code = d.owner LEFT JOIN named n ON n.reference = d.unit
     {_NEWS}
     ON CONFLICT (code) DO UPDATE SET
         name = excluded.name, name_en = excluded.name_en, kind = excluded.kind, sector = excluded.sector,

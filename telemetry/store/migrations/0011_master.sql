@@ -23,6 +23,7 @@ CREATE TABLE admin_unit (
         daterange(valid_from, valid_to) WITH &&) DEFERRABLE
 );
 CREATE INDEX admin_unit_parent ON admin_unit (parent, code);
+CREATE INDEX admin_unit_successors ON admin_unit USING gin (successors);
 
 CREATE FUNCTION vietnam_day(at timestamptz) RETURNS date LANGUAGE sql STABLE AS $$
     SELECT (at AT TIME ZONE 'Asia/Ho_Chi_Minh')::date
