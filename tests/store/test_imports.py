@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from quantrac.exchange import export_csv
 from quantrac.imports.kinds import KINDS
+from quantrac.imports.package import installed_file, write_communes
 from quantrac.imports.report import write_json
 from quantrac.imports.run import begin_import
 from quantrac.seed import seed
+from telemetry.errors import UsageError
 from telemetry.store.belonging import follow_successors
 from telemetry.store.pool import connect
 
@@ -249,3 +251,27 @@ def test_exported_and_imported_nothing_changes(
     database.execute("DELETE FROM station")
     assert imports("stations", exported)["kept"]
     assert imports.export("stations") == exported
+
+
+def test_communes_of_the_package_where_it_is_installed(
+    imports: Imports, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="is not installed here"):
+        installed_file()
+    data = tmp_path / "site" / "vietnam_provinces" / "data" / "nested-divisions.json"
+    data.parent.mkdir(parents=True)
+    wards = [{"code": 4, "name": "Phường Ba Đình"}]
+    data.write_text(json.dumps([{"code": 1, "name": "Thành phố Hà Nội", "wards": wards}]), "utf-8")
+    info = tmp_path / "site" / "vietnam_provinces-2025.10.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.4\nName: vietnam-provinces\nVersion: 2025.10.1\n")
+    (info / "RECORD").write_text("vietnam_provinces/data/nested-divisions.json,,\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    seed(database_url)
+    made = tmp_path / "communes.csv"
+    assert write_communes(*installed_file(), made) == 1
+    (row,) = imports("units", made.read_text(encoding="utf-8"))["rows"]
+    assert (row["key"], row["outcome"], row["faults"]) == ("00004", "created", [])
+    assert "00004,Phường Ba Đình,,commune,01,2025-07-01,,,vietnam-provinces 2025.10.1" in imports.export(
+        "units"
+    )
