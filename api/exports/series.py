@@ -11,7 +11,7 @@ from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Composable, Identifier
 
 from telemetry.clock import from_micros
-from telemetry.errors import UsageError
+from telemetry.errors import QuantracError, UsageError
 from telemetry.store.edition import Edition, detect
 
 from .columns import array_cursor
@@ -161,7 +161,13 @@ class SeriesSource:
         }  # fmt: skip
         with array_cursor(self._connection) as cursor:
             row = cursor.execute(query, values).fetchone()
-        return None if row is None or row[0] is None else dict(zip(names, row, strict=True))
+        if row is None or row[0] is None:
+            return None
+        arrays = dict(zip(names, row, strict=True))
+        # SQL promises no order here, only the plan does; going on from a key depends on it.
+        if (np.diff(arrays["device_id"].astype(np.int64) << 16 | arrays["metric_id"]) < 0).any():
+            raise QuantracError("The database gave the series of an export out of order.")
+        return arrays
 
     def _named(self, arrays: dict[str, Any], devices: dict[int, _Device]) -> dict[str, Any]:
         ids, own = np.unique(arrays.pop("device_id"), return_inverse=True)
