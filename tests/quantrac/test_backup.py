@@ -130,10 +130,10 @@ async def test_a_backup_under_load_holds_all_that_was_stored_before_it_and_inges
     with psycopg.connect(database_url, autocommit=True) as connection:
         register_devices(connection)
     ingest = Program("ingest", env={"QUANTRAC_DATABASE_URL": database_url, **env})
-    await until(lambda: number(database_url, "SELECT count(*) FROM ingest_member WHERE connected"))
+    await until(lambda: number(database_url, "SELECT count(*) FROM ingest_member WHERE connected"), 60)
     traffic = Traffic(broker.urls["network"], rate=600)
     try:
-        await until(lambda: number(database_url, "SELECT count(*) FROM uplink") >= 1000)
+        await until(lambda: number(database_url, "SELECT count(*) FROM uplink") >= 1000, 60)
         before = stored(database_url)
         made = await asyncio.to_thread(
             run, "backup", str(file), "--json", env={"QUANTRAC_DATABASE_URL": database_url, **data}
@@ -172,7 +172,8 @@ async def test_a_backup_under_load_holds_all_that_was_stored_before_it_and_inges
             lambda: number(
                 empty_database_url,
                 "SELECT count(*) FROM ingest_member WHERE connected AND seen_at > now() - interval '4 s'",
-            )
+            ),
+            60,
         )
         new = [(topic, payload) for _, topic, payload in frames(len(traffic.sent), 200)]
         await asyncio.to_thread(publish, broker.urls["network"], [*traffic.sent, *new])
@@ -353,7 +354,9 @@ def test_columnstore_rollups_and_policies_come_back_as_they_were(
     assert all(rollups.values())
     assert restored(tmp_path / "community.backup", empty_database_url).migrated
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        assert _of_community(connection) == before
+        compressed, *after = _of_community(connection)
+        assert compressed >= before[0]  # a policy may be at work already
+        assert after == before[1:]
         connection.execute(
             "INSERT INTO reading SELECT time, 7, uplink_id, device_id, metric_id, 1, 1"
             " FROM reading ORDER BY time LIMIT 1"
