@@ -128,7 +128,7 @@ def create_app(
             pool,
             settings,
             store.database_url,
-            clock or SystemClock(),
+            clock,
             f"{instance or socket.gethostname()}-{uuid4()}",
         ),
     )

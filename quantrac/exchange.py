@@ -16,8 +16,8 @@ _IMPORTED: dict[str, tuple[LiteralString, LiteralString, LiteralString]] = {
     "stations": (
         STATIONS.projection,
         "code text, name text, name_en text, kind text, river text, basin text, admin_unit text, source text,"
-        " certainty text, latitude float8, longitude float8, thresholds text, quality text, simulated boolean, unit text,"
-        " owner text, facility text",
+        " certainty text, latitude float8, longitude float8, thresholds text, quality text,"
+        " simulated boolean, unit text, owner text, facility text",
         "ORDER BY code",
     ),
     "devices": (

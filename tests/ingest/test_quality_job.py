@@ -222,7 +222,8 @@ async def test_flags_reach_compressed_chunks(database: Database, database_url: s
         if enabled == {"yes": False}:
             database.execute(
                 "ALTER TABLE reading SET (timescaledb.compress,"
-                " timescaledb.compress_segmentby = 'device_id, metric_id', timescaledb.compress_orderby = 'time')"
+                " timescaledb.compress_segmentby = 'device_id, metric_id',"
+                " timescaledb.compress_orderby = 'time')"
             )
         database.execute("SELECT compress_chunk(c, if_not_compressed => true) FROM show_chunks('reading') c")
         commit(level(-19_955, 9.0))
