@@ -1,4 +1,4 @@
-"""What changes stored readings does so in the columnstore of TimescaleDB Community too, in reasonable bounds."""
+"""What changes stored readings does so in the columnstore of TimescaleDB Community, too."""
 
 from __future__ import annotations
 
