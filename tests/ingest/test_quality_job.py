@@ -207,7 +207,9 @@ async def test_an_alert_on_a_spike_is_withdrawn(database: Database, database_url
 
 
 async def test_flags_reach_compressed_chunks(database: Database, database_url: str, pool: Pool) -> None:
-    if detect(database) is not Edition.COMMUNITY:
+    with psycopg.connect(database_url) as plain:
+        edition = detect(plain)
+    if edition is not Edition.COMMUNITY:
         pytest.skip("compresses nothing")
     device = register(database, LEVEL)
     stand(database, device, "here", asks(**SPIKE))
@@ -222,7 +224,8 @@ async def test_flags_reach_compressed_chunks(database: Database, database_url: s
         if enabled == {"yes": False}:
             database.execute(
                 "ALTER TABLE reading SET (timescaledb.compress,"
-                " timescaledb.compress_segmentby = 'device_id, metric_id', timescaledb.compress_orderby = 'time')"
+                " timescaledb.compress_segmentby = 'device_id, metric_id',"
+                " timescaledb.compress_orderby = 'time')"
             )
         database.execute("SELECT compress_chunk(c, if_not_compressed => true) FROM show_chunks('reading') c")
         commit(level(-19_955, 9.0))
