@@ -152,7 +152,7 @@ async def test_one_that_goes_keeps_no_other_devices_from_being_told(
         await follow(job)
     newest = database.execute(
         "SELECT b.readings FROM lane_batch b JOIN lane l ON l.id = b.lane WHERE writer = 'increments'"
-        " ORDER BY seq DESC LIMIT 1"
+        " ORDER BY b.seq DESC LIMIT 1"
     ).fetchone()
     assert newest is not None
     told = unpack(newest["readings"])
