@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 from telemetry.clock import Clock
 from telemetry.settings import StoreSettings
 from telemetry.store import lanes
-from telemetry.store.pool import Pool, async_pool
+from telemetry.store.pool import Pool, async_pool, worker_limits
 from telemetry.waiting import pause
 
 from . import health
@@ -28,7 +28,7 @@ PRUNE_SECONDS = 600.0
 
 async def run(settings: AlertSettings, store: StoreSettings, clock: Clock, stop: asyncio.Event) -> None:
     """Evaluate until `stop` is set; a database that is away is waited for."""
-    async with async_pool(store, application="quantrac alert") as pool:
+    async with async_pool(store, application="quantrac alert", limits=worker_limits(store)) as pool:
         beside = [
             asyncio.create_task(_prune(pool, clock, stop), name="alert-prune"),
             asyncio.create_task(_watch_health(pool, settings, clock, stop), name="alert-health"),

@@ -9,6 +9,7 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -18,20 +19,25 @@ from starlette.middleware import Middleware
 from decoders.folder import read_folder
 from decoders.javascript.workers import JsWorkers
 from decoders.registry import Registry, load_codecs
+from ingest.horizon import horizon_of
 from ingest.intake import Intake
 from ingest.settings import IngestSettings
 from telemetry.clock import Clock, SystemClock
 from telemetry.secrets import SecretBox
 from telemetry.settings import StoreSettings
-from telemetry.store.pool import async_pool, connect
+from telemetry.store.pool import api_limits, async_pool, connect
 
 from . import problems
 from .auth import require
+from .exports.worker import ExportWorker
 from .middleware import BodyLimit, Boundary, OriginCheck
 from .problems import ProblemView
+from .reads import Reads
 from .routes import (
     BASE,
+    admin_units,
     alerts,
+    belonging,
     calibrations,
     catalogue,
     codecs,
@@ -40,15 +46,23 @@ from .routes import (
     devices,
     endpoints,
     events,
+    exports,
+    facilities,
+    gateways,
     health,
     health_alerts,
     intake,
     keys,
     link,
+    owners,
     pages,
+    provenance,
+    quality,
     readings,
     rejects,
+    rollups,
     rules,
+    series,
     session,
     stations,
     stream,
@@ -60,8 +74,9 @@ from .settings import ApiSettings
 from .stream import Hub
 
 _RESOURCES = (
-    session, stations, devices, calibrations, link, device_types, codecs, catalogue, readings, uplinks,
-    events, rejects, rules, alerts, endpoints, deliveries, keys, stream, intake, health, health_alerts,
+    session, stations, devices, belonging, gateways, owners, facilities, admin_units, calibrations, link,
+    device_types, codecs, catalogue, provenance, readings, rollups, series, quality, uplinks, events, rejects,
+    rules, alerts, endpoints, deliveries, keys, stream, exports, intake, health, health_alerts,
 )  # fmt: skip
 # Nobody waits any more: requests were answered before the application ends.
 INTAKE_DRAIN_SECONDS = 1.0
@@ -91,26 +106,36 @@ def create_app(
         SettingsError: the database's address cannot be used.
     """
     pool = async_pool(store, application="quantrac api")
+    clock = clock or SystemClock()
     ingest = ingest or IngestSettings()
     handed_over = Intake(
         ingest,
-        lambda: connect(store.database_url, application="quantrac intake"),
+        lambda: connect(store.database_url, application="quantrac intake", limits=api_limits(store)),
         writer=f"intake-{instance or socket.gethostname()}",
+        horizon=horizon_of(store, clock),
     )
     services = Services(
         settings=settings,
         pool=pool,
-        clock=clock or SystemClock(),
+        reads=Reads(store, pool),
+        clock=clock,
         hub=Hub(pool),
         box=box,
         codecs=codecs or cache(partial(_codecs, ingest.codecs_dir)),
         intake=handed_over,
         scripts=Scripts(),
+        exports=ExportWorker(
+            pool,
+            settings,
+            store.database_url,
+            clock,
+            f"{instance or socket.gethostname()}-{uuid4()}",
+        ),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with pool:
+        async with pool, services.reads.open(), services.exports.running():
             yield
             services.hub.close()
             await services.scripts.close()

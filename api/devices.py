@@ -17,19 +17,28 @@ DeviceStatus = Literal["unregistered", "active", "retired"]
 
 SELECT_DEVICE: LiteralString = """
     SELECT d.id, d.dev_eui, d.name, d.status, d.device_type, s.code AS station, d.variables, d.firmware,
-           d.origin, d.simulated, l.seen_at, l.readings
+           d.origin, d.simulated, l.seen_at, l.readings, unit_reference(u) AS unit, o.code AS owner,
+           f.code AS facility
     FROM device d LEFT JOIN station s ON s.id = d.station_id LEFT JOIN latest l ON l.device_id = d.id
+    LEFT JOIN admin_unit u ON u.id = s.unit_id LEFT JOIN owner o ON o.id = s.owner_id
+    LEFT JOIN facility f ON f.id = s.facility_id
 """
 
 
 class DeviceView(BaseModel):
-    """A device; `origin` is what the network server calls it, `seen_at` the time of its newest uplink."""
+    """A device; `origin` is what the network server calls it, `seen_at` the time of its newest uplink.
+
+    `unit`, `owner` and `facility` are its station's.
+    """
 
     dev_eui: str
     name: str
     status: DeviceStatus
     device_type: str | None
     station: str | None
+    unit: str | None
+    owner: str | None
+    facility: str | None
     variables: dict[str, Any]
     firmware: str | None
     origin: dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar
 
 from fastapi import Query
@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     StringConstraints,
     WithJsonSchema,
     model_validator,
@@ -77,6 +78,19 @@ def _dev_eui(text: str) -> str:
     return plain
 
 
+def _unit_reference(text: str) -> str:
+    _, found, day = text.partition("@")
+    if found:
+        date.fromisoformat(day)
+    return text
+
+
+def _gateway_id(text: str) -> str:
+    """An EUI in one way of writing it; a name of the network server's as it is."""
+    plain = re.sub(r"[-:]", "", text).lower()
+    return plain if _EUI.fullmatch(plain) else text
+
+
 def _moment(value: object) -> object:
     """RFC 3339 with its offset. A "+" that a URL turned into a space is taken for what it was."""
     if not isinstance(value, str):
@@ -112,6 +126,20 @@ DevEui = Annotated[
 ]
 StationCode = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 SlugId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+Code = StationCode
+"""Of an owner or a facility, formed as a station's."""
+UnitCode = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,31}$")]
+UnitReference = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,31}(@[0-9]{4}-[0-9]{2}-[0-9]{2})?$"),
+    AfterValidator(_unit_reference),
+]
+"""An administrative unit of today by its code, one of another day as ``24@2025-06-30``."""
+GatewayId = Annotated[
+    str, AfterValidator(_gateway_id), StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z._:-]{0,127}$")
+]
+Latitude = Annotated[FiniteFloat, Field(ge=-90, le=90)]
+Longitude = Annotated[FiniteFloat, Field(ge=-180, le=180)]
 Moment = Annotated[
     datetime,
     BeforeValidator(_moment),

@@ -17,3 +17,5 @@ SECONDS = Histogram(
 )
 STREAM_CLIENTS = Gauge(METRIC_PREFIX + "stream_clients", "Clients that listen to /stream.")
 STREAM_DROPPED = Counter(METRIC_PREFIX + "stream_dropped", "Clients of /stream dropped for being slow.")
+REPLICA_LAG = Gauge(METRIC_PREFIX + "replica_lag_seconds", "Seconds the replica is behind; NaN: unknown.")
+READS = Counter(METRIC_PREFIX + "heavy_reads", "Heavy queries, by the server that answered.", ("server",))

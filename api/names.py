@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 from .database import Connection
 from .problems import FieldProblem, invalid, invalid_fields
@@ -36,11 +36,30 @@ def metric_ids(names: Mapping[int, MetricName], keys: Sequence[str]) -> list[int
 
 async def station_id(db: Connection, code: str | None) -> int | None:
     """The id behind a station code in a body. Raises a 422 problem when there is no such station."""
+    return await _id(db, "station", "SELECT id FROM station WHERE code = %s", code)
+
+
+async def owner_id(db: Connection, code: str | None) -> int | None:
+    """The id behind an owner's code in a body; raises a 422 problem when there is no such owner."""
+    return await _id(db, "owner", "SELECT id FROM owner WHERE code = %s", code)
+
+
+async def facility_id(db: Connection, code: str | None) -> int | None:
+    """The id behind a facility's code in a body; raises a 422 problem when there is no such facility."""
+    return await _id(db, "facility", "SELECT id FROM facility WHERE code = %s", code)
+
+
+async def unit_id(db: Connection, reference: str | None) -> int | None:
+    """The id behind ``code`` or ``code@day`` in a body; raises a 422 problem when there is no such unit."""
+    return await _id(db, "unit", "SELECT unit_id_of(%s) AS id", reference)
+
+
+async def _id(db: Connection, field: str, query: LiteralString, code: str | None) -> int | None:
     if code is None:
         return None
-    row = await (await db.execute("SELECT id FROM station WHERE code = %s", (code,))).fetchone()
-    if row is None:
-        raise invalid("station", f"there is no station {code!r}")
+    row = await (await db.execute(query, (code,))).fetchone()
+    if row is None or row["id"] is None:
+        raise invalid(field, f"there is no {field} {code!r}")
     return int(row["id"])
 
 

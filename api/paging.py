@@ -43,16 +43,22 @@ class PageRequest:
         return self.limit + 1
 
 
-def _page_request(
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most items in one answer.")] = 100,
-    cursor: Annotated[
-        str | None, Query(max_length=1000, description="`next` of the page before; opaque.")
-    ] = None,
-) -> PageRequest:
-    return PageRequest(limit, cursor)
+def paging(most: int, usual: int = 100) -> Callable[..., PageRequest]:
+    """A dependency for lists whose answers may have `most` items, `usual` when the caller does not say."""
+    limits = Query(default=usual, ge=1, le=most, description="Most items in one answer.")
+
+    def page_request(
+        limit: int = limits,
+        cursor: Annotated[
+            str | None, Query(max_length=1000, description="`next` of the page before; opaque.")
+        ] = None,
+    ) -> PageRequest:
+        return PageRequest(limit, cursor)
+
+    return page_request
 
 
-Paging = Annotated[PageRequest, Depends(_page_request)]
+Paging = Annotated[PageRequest, Depends(paging(1000))]
 
 
 def whole(value: object) -> int:
@@ -109,14 +115,15 @@ class Keyset:
     def cut(self, rows: Sequence[Row], page: PageRequest) -> tuple[list[Row], str | None]:
         """The rows to show and the cursor of the page after them."""
         shown = list(rows[: page.limit])
-        return shown, self._write(shown[-1]) if len(rows) > page.limit else None
+        return shown, self.cursor(shown[-1]) if len(rows) > page.limit else None
 
     def _own_name(self, value: object) -> str:
         if value != self._name:
             raise ValueError
         return self._name
 
-    def _write(self, row: Row) -> str:
+    def cursor(self, row: Row) -> str:
+        """The cursor of the page that begins after this row."""
         values = [_plain(row[column]) for column in self._columns]
         data = json.dumps([self._name, *values], separators=(",", ":"), ensure_ascii=False)
         return base64.urlsafe_b64encode(data.encode()).decode().rstrip("=")

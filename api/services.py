@@ -16,6 +16,8 @@ from telemetry.store.pool import Pool
 
 from .credentials import Passwords
 from .database import CONNECTION_SECONDS, Connection
+from .exports.worker import ExportWorker
+from .reads import Reads
 from .scripts import Scripts
 from .settings import ApiSettings
 from .stream import Hub
@@ -30,12 +32,14 @@ class Services:
 
     settings: ApiSettings
     pool: Pool
+    reads: Reads
     clock: Clock
     hub: Hub
     box: SecretBox
     codecs: Callable[[], Registry]
     intake: Intake
     scripts: Scripts
+    exports: ExportWorker
     passwords: Passwords = field(default_factory=Passwords)
 
 
@@ -53,3 +57,13 @@ async def _connection(services: Svc) -> AsyncIterator[Connection]:
 
 Db = Annotated[Connection, Depends(_connection, scope="function")]
 """The one connection of a request; it goes back before the answer is sent."""
+
+
+async def _read_connection(services: Svc) -> AsyncIterator[Connection]:
+    async with services.reads.connection() as connection:
+        yield connection
+
+
+ReadDb = Annotated[Connection, Depends(_read_connection, scope="function")]
+"""As `Db`, for heavy reads of series: on the replica, where there is one. What it gives may be some seconds
+old, and nothing can be written over it. A request that has it should do without `Db`."""

@@ -18,6 +18,13 @@ class ApiSettings(Settings):
         description="Public address when a proxy stands in front, such as https://quantrac.example.vn.",
     )
     session_hours: float = Field(default=12, gt=0, le=720, description="Hours after which a login ends.")
+    export_dir: str = Field(
+        default="",
+        description="Folder of the files that exports are made into; empty: exports in the data folder. "
+        "Several API processes need the same.",
+    )
+    export_days: float = Field(default=7, gt=0, le=365, description="Days after which an export is removed.")
+    export_space: int = Field(default=20, ge=1, description="GiB that all exports together may take.")
     metrics_open: bool = Field(
         default=False,
         description="Whether this machine itself may read /metrics without a key. Leave it off behind a "

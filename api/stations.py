@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 from alerting.rules import ladder_faults
 from telemetry.catalogue import CATALOGUE
+from telemetry.checks import parse_station_checks
+from telemetry.errors import UsageError
 
 from .database import Connection
-from .fields import Body, LongText, Name, Text
+from .fields import Body, Code, JsonObject, Latitude, Longitude, LongText, Name, Text, UnitReference
 from .latest import LatestReading, latest_readings
 from .names import metric_names
 from .paging import Row
@@ -61,10 +63,24 @@ def _check_metrics(thresholds: dict[str, list[Threshold]]) -> dict[str, list[Thr
     return thresholds
 
 
+def _check_quality(checks: dict[str, Any]) -> dict[str, Any]:
+    try:
+        parse_station_checks(checks, CATALOGUE)
+    except UsageError as error:
+        raise ValueError("; ".join(str(error).splitlines())) from error
+    return checks
+
+
 class StationBody(Body):
-    """Master data of a station; coordinates in WGS 84."""
+    """Master data of a station; coordinates in WGS 84.
+
+    `unit` is an administrative unit's code, `admin_unit` the words for the place: left empty, the unit's
+    name. `unit`, `owner` and `facility` left out stay as they are; a change holds from now on. `quality`: its
+    group of neighbours, and by metric the tests of readings that differ from the catalogue's.
+    """
 
     read_only = frozenset({"code", "state", "latest"})
+    belonging: ClassVar = ("unit", "owner", "facility")
 
     name: Name
     name_en: Text = ""
@@ -72,13 +88,17 @@ class StationBody(Body):
     river: Text = ""
     basin: Text = ""
     admin_unit: Text = ""
-    latitude: Annotated[FiniteFloat, Field(ge=-90, le=90)]
-    longitude: Annotated[FiniteFloat, Field(ge=-180, le=180)]
+    latitude: Latitude
+    longitude: Longitude
     thresholds: Annotated[dict[str, Ladder], AfterValidator(_check_metrics)] = Field(default_factory=dict)
+    quality: Annotated[JsonObject, AfterValidator(_check_quality)] = Field(default_factory=dict)
     source: LongText = ""
     certainty: Text = ""
     public: bool = False
     simulated: bool = False
+    unit: UnitReference | None = None
+    owner: Code | None = None
+    facility: Code | None = None
 
 
 class StationState(BaseModel):
@@ -108,10 +128,14 @@ class StationView(BaseModel):
     latitude: float
     longitude: float
     thresholds: dict[str, list[ThresholdView]]
+    quality: dict[str, Any]
     source: str
     certainty: str
     public: bool
     simulated: bool
+    unit: str | None
+    owner: str | None
+    facility: str | None
     state: StationState
     latest: list[LatestReading]
 
@@ -121,6 +145,12 @@ _DEVICES = """
     FROM device d JOIN device_type t ON t.id = d.device_type LEFT JOIN latest l ON l.device_id = d.id
     WHERE d.station_id = ANY(%s) AND d.status = 'active'
     ORDER BY d.dev_eui
+"""
+_BELONGING = """
+    SELECT s.id, unit_reference(u) AS unit, o.code AS owner, f.code AS facility
+    FROM station s LEFT JOIN admin_unit u ON u.id = s.unit_id LEFT JOIN owner o ON o.id = s.owner_id
+    LEFT JOIN facility f ON f.id = s.facility_id
+    WHERE s.id = ANY(%s)
 """
 _FIRING = """
     SELECT DISTINCT ON (station_id) station_id, level, label,
@@ -137,13 +167,16 @@ async def station_views(db: Connection, rows: Sequence[Row], now: datetime) -> l
     for device in await (await db.execute(_DEVICES, (ids,))).fetchall():
         devices[device["station_id"]].append(device)
     alerts = {row["station_id"]: row for row in await (await db.execute(_FIRING, (ids,))).fetchall()}
+    belonging = {row["id"]: row for row in await (await db.execute(_BELONGING, (ids,))).fetchall()}
     names = await metric_names(db)
     views = []
     for row in rows:
         own = devices[row["id"]]
         latest = [r for d in own for r in latest_readings(d["dev_eui"], d["readings"], names)]
         state = _state(own, alerts.get(row["id"]), now)
-        views.append(StationView.model_validate({**row, "state": state, "latest": latest}))
+        views.append(
+            StationView.model_validate({**row, **belonging[row["id"]], "state": state, "latest": latest})
+        )
     return views
 
 

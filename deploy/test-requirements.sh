@@ -1,9 +1,10 @@
 #!/bin/sh
-# What the tests need and no wheel brings: Mosquitto with its clients, and Chromium for the page.
+# What the tests need and no wheel brings: Mosquitto with its clients, PgBouncer, and Chromium for the page.
 set -eu
 missing=
 command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing="mosquitto"
 command -v mosquitto_pub >/dev/null || missing="$missing mosquitto-clients"
+command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$missing chromium"
 [ -z "$missing" ] && exit 0
 run=
@@ -14,7 +15,7 @@ if ! command -v apt-get >/dev/null || { [ -n "$run" ] && ! command -v sudo >/dev
 fi
 echo "installing $missing" >&2
 $run apt-get -qq update
-# A policy file keeps the packaged Mosquitto service from starting: each test runs a broker of its own.
+# A policy file keeps the packaged services from starting: each test runs servers of its own.
 policy=/usr/sbin/policy-rc.d
 [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' | $run tee $policy >/dev/null; $run chmod +x $policy; made=1; }
 status=0

@@ -21,6 +21,7 @@ from telemetry.store.writer import copy_readings
 from .columns import Columns
 from .difference import Difference, compare
 from .directory import Directory
+from .horizon import EVER, Horizon
 from .javascript import Answers
 from .pipeline import Decoded, decode, to_ask
 
@@ -76,7 +77,13 @@ class Counts(NamedTuple):
     changed: int
 
 
-def work_out(cursor: psycopg.Cursor[Any], frames: Frames, directory: Directory, answers: Answers) -> Again:
+def work_out(
+    cursor: psycopg.Cursor[Any],
+    frames: Frames,
+    directory: Directory,
+    answers: Answers,
+    horizon: Horizon = EVER,
+) -> Again:
     """Decode frames and compare with what is stored of them; reads only.
 
     Raises:
@@ -89,7 +96,7 @@ def work_out(cursor: psycopg.Cursor[Any], frames: Frames, directory: Directory, 
     known: dict[int, tuple[int, bytes]] = {}
     for frame, device, uplink in uplinks:
         time = micros(frame.time)
-        said = decode(uplink, device, directory, time, outcomes)
+        said = horizon.kept(time, decode(uplink, device, directory, time, outcomes))
         if said.decoded_by is None and frame.decoded_by is not None:
             untouched[frame.id] = said
             continue
@@ -113,6 +120,7 @@ def decode_again(
     directory: Directory,
     answers: Answers,
     job_id: int | None = None,
+    horizon: Horizon = EVER,
 ) -> tuple[Again, Counts]:
     """Decode frames that the caller has locked and write what changes; `writer` names the lane.
 
@@ -123,7 +131,7 @@ def decode_again(
     """
     if logging := directory.logging(device for _, device in frames) | _may_log(frames, directory):
         logged.lock(cursor, logging)
-    again = work_out(cursor, frames, directory, answers)
+    again = work_out(cursor, frames, directory, answers, horizon)
     difference, room = again.difference, again.room
     known = {frame.id: (micros(frame.time), frame.dedup_key.bytes) for frame, _ in frames}
     logged.make_room(cursor, room, known)

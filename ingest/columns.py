@@ -20,7 +20,7 @@ class Columns:
     def __init__(self, directory: Directory) -> None:
         self._ids = directory.metric_ids
         self._correct = directory.corrections
-        self._gross_range = directory.gross_range
+        self._flags = directory.flags
         self._frames: list[tuple[int, int, int, int]] = []
         self._metrics: list[int] = []
         self._channels: list[int] = []
@@ -59,5 +59,5 @@ class Columns:
         for name, column in zip(("time", "uplink_id", "device_id"), frames.T, strict=False):
             readings[name] = np.repeat(column, frames[:, 3])
         corrected = self._correct(readings)
-        corrected["quality"] = self._gross_range(corrected["metric_id"], corrected["value"])
+        corrected["quality"] = self._flags(corrected)
         return corrected

@@ -16,6 +16,7 @@ from telemetry.errors import UsageError
 from telemetry.store.calibrations import CalibrationRow
 
 from .corrections import Held, parse_rows
+from .quality import SingleReading
 
 Connection = psycopg.AsyncConnection[Any]
 Series = tuple[int, int, int]
@@ -62,6 +63,8 @@ class Counting:
         """`reported` are the metrics that devices report."""
         self.version = version
         self.metric_ids = metric_ids or {}
+        self.flags = SingleReading(self.metric_ids)
+        """The catalogue's; stations' own checks are the quality job's, else an edit would hide a restart."""
         self.counters = [id_ for key, id_ in self.metric_ids.items() if key in reported and _counts(key)]
         """The metrics that have increments, by id."""
         self._keys = {id_: key for key, id_ in self.metric_ids.items() if key in CATALOGUE}

@@ -23,12 +23,13 @@ from telemetry.store.registry import (
     read_devices,
     read_map_versions,
     read_metric_ids,
+    read_station_checks,
     read_unmapped_counters,
 )
 
 from .corrections import Corrections, of_values
 from .javascript import JavaScript
-from .quality import GrossRange
+from .quality import SingleReading
 from .readers import Reader, Readers, Type, make_readers
 
 _log = structlog.get_logger()
@@ -61,7 +62,7 @@ class Directory:
     counters: frozenset[str] = frozenset()
     derived: dict[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
     metric_ids: dict[str, int] = field(default_factory=dict)
-    gross_range: GrossRange = field(default_factory=lambda: GrossRange({}))
+    flags: SingleReading = field(default_factory=lambda: SingleReading({}))
     corrections: Corrections = field(default_factory=Corrections)
 
     def add(self, rows: Iterable[DeviceRow]) -> None:
@@ -112,7 +113,8 @@ def read_directory(
     problem of its own devices only. Without `javascript`, JavaScript codecs are such. With a `trial`, one
     device type is read as it would be."""
     metric_ids = read_metric_ids(cursor)
-    directory = Directory(version=version, metric_ids=metric_ids, gross_range=GrossRange(metric_ids))
+    directory = Directory(version=version, metric_ids=metric_ids)
+    directory.flags = SingleReading(metric_ids, read_station_checks(cursor))
     directory.counters = read_unmapped_counters(cursor)
     directory.corrections = of_values(read_calibrations(cursor))
     devices = read_devices(cursor)

@@ -73,9 +73,9 @@ _COUNTS = f"""
 _HELD = f"""
     WITH {_SPANS}
     SELECT (extract(epoch FROM time) * 1000000)::int8, value, uplink_id, s.device_id, s.metric_id, s.channel,
-           quality, coalesce(raw, 'NaN') FROM span s
+           base_flag(quality, tests), coalesce(raw, 'NaN') FROM span s
     CROSS JOIN LATERAL (
-        SELECT time, value, uplink_id, quality, raw FROM reading r
+        SELECT time, value, uplink_id, quality, tests, raw FROM reading r
         WHERE r.device_id = s.device_id AND r.metric_id = s.metric_id AND r.channel = s.channel
           AND r.time > s.first AND r.time <= s.last OFFSET 0) r
 """  # noqa: S608
@@ -128,7 +128,7 @@ async def read_counts(connection: Connection, spans: Sequence[Span]) -> Counts:
 
 
 async def read_held(connection: Connection, spans: Sequence[Span]) -> Readings:
-    """The readings of these series, after `first` and up to `last`; of `CORRECTED_DTYPE`."""
+    """The readings of these series, after `first` and up to `last`, with the flags they came with."""
     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         await cursor.execute(_HELD, _asked(spans))
         return np.array(await cursor.fetchall(), CORRECTED_DTYPE)

@@ -29,7 +29,6 @@ from .corrections import Corrections
 from .counting import Counter, Counting, Series, read_counting
 from .faults import blames_content
 from .increment_store import Connection, Counts, Span
-from .quality import GrossRange
 
 _log = structlog.get_logger()
 FOLLOWER = "increments"
@@ -134,8 +133,7 @@ class IncrementJob:
         rows = await store.read_device_calibrations(connection, [span.device_id for span in spans])
         gains = self._counting.gains(rows)
         fresh = with_raw(Corrections(gains.held)(_work_out(spans, counts, counters, gains.boundaries)))
-        plausible = GrossRange(self._counting.metric_ids)(fresh["metric_id"], fresh["value"])
-        fresh["quality"] = np.maximum(fresh["quality"], plausible)
+        fresh["quality"] = np.maximum(fresh["quality"], self._counting.flags(fresh))
         return await self._replace(connection, held, fresh)
 
     async def _replace(self, connection: Connection, held: Readings, fresh: Readings) -> int:

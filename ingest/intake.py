@@ -15,6 +15,7 @@ from telemetry.settings import load
 from . import adapters
 from .batcher import Batcher
 from .codecs import Codecs, open_codecs
+from .horizon import Horizon, no_horizon
 from .metrics import RECEIVED
 from .settings import IngestSettings
 from .transaction import BatchWriter
@@ -29,11 +30,17 @@ class Intake:
     """
 
     def __init__(
-        self, settings: IngestSettings, connect: Callable[[], psycopg.Connection[Any]], *, writer: str
+        self,
+        settings: IngestSettings,
+        connect: Callable[[], psycopg.Connection[Any]],
+        *,
+        writer: str,
+        horizon: Callable[[], Horizon] = no_horizon,
     ) -> None:
         self._settings = settings
         self._connect = connect
         self._writer = writer
+        self._horizon = horizon
         self._codecs: Codecs | None = None
         self._batcher: Batcher | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -91,6 +98,7 @@ class Intake:
             codecs=self._codecs.registry,
             keep_messages=settings.keep_messages,
             javascript=self._codecs.javascript,
+            horizon=self._horizon,
         )
         return Batcher(writer, batch_size=settings.batch_size, max_message=settings.max_message)
 

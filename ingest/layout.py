@@ -17,6 +17,7 @@ from telemetry.store.writer import EventRow, RejectRow, Rows
 
 from .columns import Columns
 from .directory import Directory
+from .horizon import EVER, Horizon
 from .javascript import NONE, CallKey, Outcomes
 from .pipeline import Decoded, Parsed, decode, to_ask
 from .text import json_of, storable
@@ -79,12 +80,13 @@ def lay_out(
     outcomes: Outcomes = NONE,
     *,
     keep_messages: bool,
+    horizon: Horizon = EVER,
 ) -> Rows:
     """The rows of the batch: `ids` of its uplinks, `times` of `batch.timed`, `devices` of all of these.
 
-    `outcomes` answer its `calls`.
+    `outcomes` answer its `calls`. Readings from before the `horizon` are left out.
     """
-    rows, columns, undecoded = _frames(batch.uplinks, directory, devices, ids, times, outcomes)
+    rows, columns, undecoded = _frames(batch.uplinks, directory, devices, ids, times, outcomes, horizon)
     kept = zip(rows, batch.uplinks, strict=True) if keep_messages else ()
     return Rows(
         rows,
@@ -122,12 +124,13 @@ def _frames(
     ids: Sequence[int],
     times: Sequence[Moment],
     outcomes: Outcomes,
+    horizon: Horizon,
 ) -> tuple[list[UplinkRow], Columns, list[tuple[int, RejectRow]]]:
     columns, rows, undecoded = Columns(directory), [], []
     for (message, uplink), uplink_id, (time, flag) in zip(uplinks, ids, times, strict=False):
         device = devices[uplink.dev_eui]
         at = micros(time)
-        decoded = decode(uplink, device, directory, at, outcomes)
+        decoded = horizon.kept(at, decode(uplink, device, directory, at, outcomes))
         row = _uplink(message, uplink, device, uplink_id, at, flag, decoded)
         columns.add(at, uplink_id, device.id, decoded)
         rows.append(row)

@@ -16,6 +16,7 @@ from telemetry.store.pool import connect
 
 from .batcher import Batcher
 from .codecs import open_codecs
+from .horizon import horizon_of
 from .members import BEAT_SECONDS, Connect
 from .resumption import Submit, resume
 from .settings import IngestSettings
@@ -85,6 +86,7 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
         codecs=codecs,
         keep_messages=settings.keep_messages,
         javascript=javascript,
+        horizon=horizon_of(store, clock),
     )
     batcher = Batcher(writer, batch_size=settings.batch_size, max_message=settings.max_message)
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 
 import numpy as np
@@ -20,6 +19,7 @@ from psycopg_pool import PoolTimeout
 
 from telemetry.clock import Clock, micros
 from telemetry.store import lanes
+from telemetry.store.leader import leading
 from telemetry.store.pool import Pool
 from telemetry.waiting import pause
 
@@ -30,7 +30,7 @@ from .link_store import Connection, Facts, LinkRow
 
 _log = structlog.get_logger()
 FOLLOWER = "link"
-LEADER = 0x716C6E6B  # "qlnk": held by the one connection whose process does it
+LEADER = 0x716C6E6B  # "qlnk": held by the one process that does it
 BATCHES = 2000
 CHUNK = 20  # hours at once, so that a busy one keeps no message waiting for long
 SHARE = 0.02
@@ -68,16 +68,12 @@ class LinkJob:
             await rest(PASS_SECONDS)
 
     async def _lead(self, rest: Rest, stop: asyncio.Event) -> None:
-        async with self._pool.connection() as connection:
-            if not await _lock(connection):
-                return
-            try:
-                await connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
-                while not stop.is_set():
+        async with leading(self._pool, LEADER) as leader:
+            while leader is not None and not stop.is_set():
+                async with self._pool.connection() as connection:
                     await self.follow(connection, rest, stop)
-                    await rest(PASS_SECONDS)
-            finally:
-                await _give_back(connection)
+                await rest(PASS_SECONDS)
+                await leader.check()
 
     async def follow(
         self, connection: Connection, rest: Rest | None = None, stop: asyncio.Event | None = None
@@ -129,25 +125,13 @@ def _hours(batches: Sequence[lanes.TouchedBatch]) -> set[HourOf]:
     return set(zip((packed >> 32).tolist(), (packed & 0xFFFFFFFF).tolist(), strict=True))
 
 
-async def _lock(connection: Connection) -> bool:
-    cursor = await connection.execute("SELECT pg_try_advisory_lock(%s) AS mine", (LEADER,))
-    row = await cursor.fetchone()
-    return bool(row and row["mine"])
-
-
-async def _give_back(connection: Connection) -> None:
-    """Without the lock and the time limit, which a connection that broke took along."""
-    with suppress(psycopg.Error):
-        await connection.execute("RESET statement_timeout")
-        await connection.execute("SELECT pg_advisory_unlock(%s)", (LEADER,))
-
-
 async def _renew(connection: Connection, hours: Sequence[HourOf], outages: Outages) -> None:
     """The rows of these hours; one that cannot be worked out costs only itself."""
     try:
         async with connection.transaction():
             # All statements see the same frames.
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            await connection.execute(f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'")
             spans = await store.read_spans(connection, hours)
             await store.save(connection, spans, await _rows(connection, spans, outages))
     except Exception as error:

@@ -168,6 +168,27 @@ _SAVE = f"""
          excluded.margin)
     WHERE link IS DISTINCT FROM excluded
 """  # noqa: S608
+# Each gateway's newest hour; what was never registered may come in any number, so the oldest is forgotten.
+GATEWAYS = 10_000
+_SEEN = """
+    INSERT INTO gateway_seen AS s (gateway_id, first_seen, seen_at, device_id)
+    SELECT DISTINCT ON (g) g, min(f.time) OVER (PARTITION BY g), f.time, f.device_id
+    FROM jsonb_to_recordset(%s) AS f (time timestamptz, device_id int, gateways text[])
+    CROSS JOIN LATERAL unnest(f.gateways) AS g
+    ORDER BY g, f.time DESC, f.device_id
+    ON CONFLICT (gateway_id) DO UPDATE SET
+        first_seen = least(s.first_seen, excluded.first_seen),
+        device_id = CASE WHEN excluded.seen_at > s.seen_at THEN excluded.device_id ELSE s.device_id END,
+        seen_at = greatest(s.seen_at, excluded.seen_at)
+    WHERE excluded.seen_at > s.seen_at OR excluded.first_seen < s.first_seen
+    RETURNING xmax = 0 AS added
+"""
+_FORGET = """
+    DELETE FROM gateway_seen WHERE gateway_id IN (
+        SELECT gateway_id FROM gateway_seen s
+        WHERE NOT EXISTS (SELECT FROM gateway g WHERE g.gateway_id = s.gateway_id)
+        ORDER BY seen_at DESC, gateway_id OFFSET %s)
+"""
 _LOST_WITHIN = """
     SELECT DISTINCT l.device_id, floor(extract(epoch FROM l.time) / 3600)::int4
     FROM unnest(%s::timestamptz[], %s::timestamptz[]) AS g (began, ended)
@@ -241,9 +262,13 @@ async def read_lost_within(
 
 
 async def save(connection: Connection, spans: Sequence[Span], rows: Iterable[LinkRow]) -> None:
-    """Make these the rows of the spans."""
+    """Make these the rows of the spans, and note which gateways were heard when."""
     encoded = Jsonb(list(rows), dumps=msgspec.json.encode)
     await connection.execute(_SAVE, {**_bounds(spans), "rows": encoded})
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(_SEEN, (encoded,))
+        if any(added for (added,) in await cursor.fetchall()):
+            await cursor.execute(_FORGET, (GATEWAYS,))
 
 
 def _asked(hours: Sequence[HourOf]) -> dict[str, list[int]]:

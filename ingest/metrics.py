@@ -44,3 +44,5 @@ CODEC_SECONDS = BulkHistogram(
 CODEC_WORKERS_LOST = Counter(
     "quantrac_codec_workers_lost_total", "JavaScript worker processes that were replaced", ["reason"]
 )
+REMOVED = Counter("quantrac_retention_removed_total", "Rows and chunks removed by their age", ["relation"])
+UPKEEP_ENDED = Gauge("quantrac_retention_ended_seconds", "When retention last went through all, Unix time")

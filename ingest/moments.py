@@ -10,7 +10,8 @@ import psycopg
 from telemetry.model import Event, RawMessage, Uplink, UplinkFlag
 from telemetry.store.writer import assign_times, assigned_times, stored_under
 
-from .layout import Moment
+from .horizon import Horizon
+from .layout import Moment, Sorted
 from .times import own_time, settle
 
 Timed = Sequence[tuple[RawMessage, Uplink | Event]]
@@ -56,6 +57,26 @@ def decided(cursor: psycopg.Cursor[Any], items: Timed) -> list[Moment]:
         assert kept is not None
         moments.append((kept, int(UplinkFlag.ASSIGNED_TIME) if key in assigned else flag))
     return moments
+
+
+def within(
+    cursor: psycopg.Cursor[Any], batch: Sorted, times: list[Moment], horizon: Horizon
+) -> tuple[Sorted, list[Moment]]:
+    """The batch, and the `times` of what is timed in it, with rejects in place of what is too old.
+
+    What is stored still, as a copy that comes again, is no reject but a duplicate.
+    """
+    timed = batch.timed
+    passed = horizon.passed(times)
+    stored = stored_under(cursor, [(timed[n][1].dedup_key, times[n][0]) for n in passed])
+    old = {n for n in passed if (timed[n][1].dedup_key, times[n][0]) not in stored}
+    first = len(batch.uplinks)  # of the events
+    kept = Sorted(
+        [pair for n, pair in enumerate(batch.uplinks) if n not in old],
+        [pair for n, pair in enumerate(batch.events, first) if n not in old],
+        [*batch.rejects, *((timed[n][0], horizon.reject(*timed[n], times[n][0])) for n in sorted(old))],
+    )
+    return kept, [time for n, time in enumerate(times) if n not in old]
 
 
 def _ns_time(outcome: Uplink | Event) -> Any:

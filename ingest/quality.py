@@ -7,23 +7,91 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.catalogue import CATALOGUE
+from telemetry.catalogue import CATALOGUE, checks_of
+from telemetry.checks import Check, Checks, GrossRange, Season, StationChecks
 from telemetry.model import Quality
+from telemetry.store.lanes import Readings
+
+Floats = npt.NDArray[np.float64]
+_HOURS_AHEAD = 7 * 3_600_000_000  # µs: Vietnam's time, without summer time
+_NOWHERE = StationChecks()
 
 
-class GrossRange:
-    """QARTOD's gross range test against the catalogue: fail outside the plausible range, else good."""
+class SingleReading:
+    """QARTOD's gross range and climatology tests, for readings of many metrics and stations at once."""
 
-    def __init__(self, metric_ids: Mapping[str, int]) -> None:
+    def __init__(
+        self, metric_ids: Mapping[str, int], stations: Mapping[int, StationChecks] | None = None
+    ) -> None:
+        """`stations` are the checks of the station of each device, by the device's id, where it has some."""
+        kinds = list({id(kind): kind for kind in (_NOWHERE, *(stations or {}).values())}.values())
+        numbers = {id(kind): number for number, kind in enumerate(kinds)}
+        self._kind = np.zeros(max(stations or (0,)) + 2, np.int32)  # the last is every later device's
+        for device_id, station in (stations or {}).items():
+            self._kind[device_id] = numbers[id(station)]
         size = max(metric_ids.values(), default=0) + 1
-        self._low, self._high = np.full(size, -np.inf), np.full(size, np.inf)
-        for metric, number in metric_ids.items():
-            if metric in CATALOGUE:
-                self._low[number], self._high[number] = CATALOGUE[metric].range
+        spans = np.full((4, len(kinds), size), np.inf)
+        spans[[0, 2]] = -np.inf
+        self._season = np.full((len(kinds), size), -1, np.int32)
+        seasons: list[Floats] = []
+        for number, kind in enumerate(kinds):
+            spans[:, number], self._season[number] = spans[:, 0], self._season[0]
+            asked = kind.metrics if number else CATALOGUE
+            for metric in asked.keys() & metric_ids.keys():
+                checks, id_ = checks_of(metric, kind), metric_ids[metric]
+                spans[:, number, id_] = span_limits(checks)
+                self._season[number, id_] = -1
+                if checks.get(Check.CLIMATOLOGY):
+                    self._season[number, id_] = len(seasons)
+                    seasons.append(monthly(checks.get(Check.CLIMATOLOGY)))
+        self._low, self._high, self._suspect_low, self._suspect_high = spans
+        self._suspects = bool(np.isfinite(spans[2:]).any())
+        self._months = np.array(seasons).reshape(-1, 12, 2)
 
-    def __call__(
-        self, metric_id: npt.NDArray[np.int16], value: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.int16]:
-        """The flag of each value, all of shape (n,)."""
-        plausible = (self._low[metric_id] <= value) & (value <= self._high[metric_id])
-        return np.where(plausible, np.int16(Quality.GOOD), np.int16(Quality.FAIL))
+    def __call__(self, readings: Readings) -> npt.NDArray[np.int16]:
+        """The flag of each reading, shape (n,)."""
+        metric, value = readings["metric_id"], readings["value"]
+        if len(self._low) == 1:
+            at: tuple[npt.NDArray[np.integer] | int, ...] = 0, metric
+        else:
+            at = self._kind[np.minimum(readings["device_id"], len(self._kind) - 1)], metric
+        plausible = (self._low[at] <= value) & (value <= self._high[at])
+        flags = np.where(plausible, np.int16(Quality.GOOD), np.int16(Quality.FAIL))
+        doubted = ~plausible
+        if self._suspects:
+            doubted = ~((self._suspect_low[at] <= value) & (value <= self._suspect_high[at]))
+        if len(self._months):
+            season = self._season[at]
+            rows = np.flatnonzero(season >= 0)
+            doubted[rows] |= ~usual(value[rows], self._months[season[rows], month(readings["time"][rows])])
+        flags[plausible & doubted] = Quality.SUSPECT
+        return flags
+
+
+def span_limits(checks: Checks) -> tuple[float, float, float, float]:
+    """Below the first and above the second fail, below the third and above the fourth suspect."""
+    gross: GrossRange | None = checks.get(Check.GROSS_RANGE)
+    if gross is None:
+        return -np.inf, np.inf, -np.inf, np.inf
+    return (*gross.fail, *(gross.suspect or (-np.inf, np.inf)))
+
+
+def monthly(seasons: tuple[Season, ...]) -> Floats:
+    """The lowest and the highest usual value of each month, shape (12, 2); NaN where none is given."""
+    found = np.full((12, 2), np.nan)
+    for season in seasons:
+        found[[number - 1 for number in season.months]] = season.suspect
+    return found
+
+
+def month(time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """0 to 11, in Vietnam; `time` in µs since 1970."""
+    here = (time + _HOURS_AHEAD).astype("datetime64[us]")
+    found: npt.NDArray[np.int64] = here.astype("datetime64[M]").astype(np.int64) % 12
+    return found
+
+
+def usual(value: Floats, span: Floats) -> npt.NDArray[np.bool_]:
+    """Whether each value lies in its span, of shape (n, 2); where none is given, all do."""
+    found: npt.NDArray[np.bool_] = ~((value < span[:, 0]) | (value > span[:, 1]))
+    return found

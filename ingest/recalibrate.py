@@ -14,6 +14,7 @@ import numpy.typing as npt
 import structlog
 from psycopg.rows import class_row, tuple_row
 
+from telemetry.checks import stored_station_checks
 from telemetry.clock import from_micros
 from telemetry.store.calibrations import READ_CALIBRATIONS, CalibrationRow
 from telemetry.store.lanes import CORRECTED_DTYPE, Readings, commit_derived, uncorrected, with_raw
@@ -23,7 +24,7 @@ from telemetry.store.writer import FENCE
 from .calibration_jobs import Connection, Job, fail, next_job, reached
 from .corrections import of_values
 from .faults import blames_content
-from .quality import GrossRange
+from .quality import SingleReading
 from .redecode import FENCE_SECONDS
 
 _log = structlog.get_logger()
@@ -33,7 +34,7 @@ IDLE_SECONDS = 2.0
 
 _WINDOW = """
     SELECT (extract(epoch FROM time) * 1000000)::int8, value, uplink_id, device_id, metric_id, channel,
-           quality, coalesce(raw, 'NaN')
+           base_flag(quality, tests), coalesce(raw, 'NaN')
     FROM reading
     WHERE device_id = %(device_id)s AND metric_id = %(metric_id)s AND channel = %(channel)s
       AND time >= %(valid_from)s AND time < coalesce(%(valid_to)s::timestamptz, 'infinity')
@@ -41,8 +42,13 @@ _WINDOW = """
     ORDER BY time FETCH FIRST %(most)s ROWS WITH TIES
     FOR UPDATE
 """
+_CHECKS = """
+    SELECT key, (SELECT s.quality::text FROM device d JOIN station s ON s.id = d.station_id WHERE d.id = %s)
+           AS quality
+    FROM metric WHERE id = %s
+"""
 _REWRITE = """
-    UPDATE reading r SET value = n.value, raw = nullif(n.raw, 'NaN'), quality = n.quality
+    UPDATE reading r SET value = n.value, raw = nullif(n.raw, 'NaN'), quality = n.quality, tests = NULL
     FROM unnest(%(time)s::int8[], %(uplink_id)s::int8[], %(was)s::float8[], %(value)s::float8[],
                 %(raw)s::float8[], %(quality)s::int2[]) AS n (us, uplink_id, was, value, raw, quality)
     WHERE r.device_id = %(device_id)s AND r.metric_id = %(metric_id)s AND r.channel = %(channel)s
@@ -125,15 +131,16 @@ async def _corrected(connection: Connection, job: Job, stored: Readings) -> Read
     decoded = uncorrected(stored)
     decoded["value"] = np.where(np.isnan(stored["raw"]), stored["value"], stored["raw"])
     fresh = with_raw(corrections(decoded))
-    fresh["quality"] = await _flags(connection, job.metric_id, fresh)
+    fresh["quality"] = await _flags(connection, job, fresh)
     return fresh
 
 
-async def _flags(connection: Connection, metric_id: int, readings: Readings) -> npt.NDArray[np.int16]:
-    cursor = await connection.execute("SELECT key FROM metric WHERE id = %s", (metric_id,))
+async def _flags(connection: Connection, job: Job, readings: Readings) -> npt.NDArray[np.int16]:
+    cursor = await connection.execute(_CHECKS, (job.device_id, job.metric_id))
     row = await cursor.fetchone()
     assert row is not None
-    return GrossRange({row["key"]: metric_id})(readings["metric_id"], readings["value"])
+    station = {job.device_id: stored_station_checks(row["quality"])} if row["quality"] else None
+    return SingleReading({row["key"]: job.metric_id}, station)(readings)
 
 
 async def _rewrite(connection: Connection, job: Job, was: npt.NDArray[np.float64], changed: Readings) -> None:

@@ -26,6 +26,7 @@ from .again import Frame, decode_again
 from .decode_jobs import Job, Progress, end, lock_devices, next_job, reached, read_before, read_window
 from .directory import Directory, read_directory
 from .faults import blames_content
+from .horizon import Horizon, no_horizon
 from .javascript import Answers, JavaScript, Unasked
 
 _log = structlog.get_logger()
@@ -74,15 +75,17 @@ class Redecoder:
         javascript: JavaScript | None = None,
         redecoding: int | None = None,
         share: float = 1.0,
+        horizon: Callable[[], Horizon] = no_horizon,
     ) -> None:
         """Works at the jobs of one `redecoding`, or at those that are ingest's; at most for this `share` of
-        the time."""
+        the time. Frames whose readings would be older than is kept stay as they are."""
         self._connect = connect
         self._writer = writer
         self._codecs = codecs
         self._javascript = javascript
         self._redecoding = redecoding
         self._share = share
+        self._horizon = horizon
         self._answers = Answers(javascript)
         self._directory = Directory()
         self._fenced = -1  # the registry's version that every writer has at least
@@ -139,6 +142,8 @@ class Redecoder:
             return None
         if version != self._fenced:
             raise _Unfenced(version)
+        if (kept := self._horizon().readings) is not None:
+            job = job._replace(since=max(kept, job.since or kept))
         device = self._directory.devices[job.dev_eui]
         recipe = self._directory.recipe(device)
         anew = job.redecoding_id is not None and job.recipe not in (None, recipe)
@@ -188,7 +193,13 @@ class Redecoder:
         try:
             with cursor.connection.transaction():
                 again, counts = decode_again(
-                    cursor, self._writer, known, self._directory, self._answers, remembered
+                    cursor,
+                    self._writer,
+                    known,
+                    self._directory,
+                    self._answers,
+                    remembered,
+                    self._horizon(),
                 )
         except Exception as error:
             if isinstance(error, Unasked) or not blames_content(error):

@@ -22,6 +22,7 @@ from telemetry.store.writer import assigned_times, registry_version, stored_unde
 from .again import FRAME_COLUMNS, Frame, decode_again
 from .decode_jobs import lock_devices
 from .directory import read_directory
+from .horizon import Horizon, no_horizon
 from .javascript import Answers, JavaScript, Unasked
 from .metrics import RETRIED
 from .pipeline import Decoded, parse
@@ -81,6 +82,7 @@ class Retrier:
         max_message: int,
         clock: Clock,
         javascript: JavaScript | None = None,
+        horizon: Callable[[], Horizon] = no_horizon,
     ) -> None:
         self._connect = connect
         self._lane = writer
@@ -88,8 +90,14 @@ class Retrier:
         self._javascript = javascript
         self._answers = Answers(javascript)
         self._writer = BatchWriter(
-            connect, writer=writer, codecs=codecs, keep_messages=keep_messages, javascript=javascript
+            connect,
+            writer=writer,
+            codecs=codecs,
+            keep_messages=keep_messages,
+            javascript=javascript,
+            horizon=horizon,
         )
+        self._horizon = horizon
         self._max_message = max_message
         self._clock = clock
         self._stopping = threading.Event()
@@ -122,6 +130,8 @@ class Retrier:
             waiting = [self._parsed(row) for row in cursor.execute(_READ, (_first(claimed),))]
             sound = [one for one in waiting if not isinstance(one.outcome, Reject)]
             found = _stored(cursor, sound)
+            waiting = _without_too_old(waiting, found, self._horizon())
+            sound = [one for one in waiting if not isinstance(one.outcome, Reject)]
             if new := [one for one in sound if one.key not in found]:
                 self._writer.commit([(one.message, one.outcome) for one in new])
                 found |= _stored(cursor, new)
@@ -162,7 +172,9 @@ class Retrier:
             directory = read_directory(cursor, self._codecs, version, self._javascript)
             devices = {device.id: device for device in directory.devices.values()}
             frames = [(Frame(*row[1:]), devices[row[0]]) for row in rows if row[0] in devices]
-            again, _ = decode_again(cursor, self._lane, frames, directory, self._answers)
+            again, _ = decode_again(
+                cursor, self._lane, frames, directory, self._answers, horizon=self._horizon()
+            )
         return {
             frame.dedup_key.bytes: again.decoded[frame.id]
             for frame, _ in frames
@@ -173,6 +185,21 @@ class Retrier:
         id_, topic, payload, received_at, source = row
         message = RawMessage(topic, bytes(payload), received_at, source)
         return _Waiting(id_, message, parse(message, self._max_message))
+
+
+def _without_too_old(waiting: Sequence[_Waiting], found: Collection[Key], horizon: Horizon) -> list[_Waiting]:
+    """With rejects in place of those that are older than what is kept, and not among the `found`."""
+    told = []
+    for one in waiting:
+        outcome = one.outcome
+        if not isinstance(outcome, Reject) and one.key not in found:
+            ns_time = outcome.ns_time if isinstance(outcome, Uplink) else None
+            time, flag = settle(outcome.time, ns_time, one.message.received_at)
+            time = time or one.message.received_at
+            if horizon.passed([(time, flag)]):
+                one = one._replace(outcome=horizon.reject(one.message, outcome, time))
+        told.append(one)
+    return told
 
 
 def _first(claimed: Sequence[tuple[int, int]]) -> list[int]:

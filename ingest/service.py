@@ -12,11 +12,12 @@ import structlog
 from telemetry.clock import Clock
 from telemetry.errors import QuantracError
 from telemetry.settings import StoreSettings, load
-from telemetry.store.pool import connect
+from telemetry.store.pool import connect, worker_limits, writer_limits
 
 from . import adapters
 from .batcher import Batcher
 from .codecs import open_codecs
+from .horizon import horizon_of
 from .members import Member
 from .qos_watch import QosWatch
 from .settings import IngestSettings
@@ -49,7 +50,10 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
     sys.setswitchinterval(_SWITCH_SECONDS)
 
     def open_connection() -> psycopg.Connection[tuple[object, ...]]:
-        return connect(store.database_url, application="quantrac ingest")
+        return connect(store.database_url, application="quantrac ingest", limits=writer_limits(store))
+
+    def open_worker() -> psycopg.Connection[tuple[object, ...]]:
+        return connect(store.database_url, application="quantrac ingest", limits=worker_limits(store))
 
     writer = BatchWriter(
         open_connection,
@@ -58,6 +62,7 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
         keep_messages=settings.keep_messages,
         clock=clock,
         javascript=javascript,
+        horizon=horizon_of(store, clock),
     )
     batcher = Batcher(writer, batch_size=settings.batch_size, max_message=settings.max_message)
     backfill = TtsBackfill(
@@ -67,7 +72,7 @@ async def run(settings: IngestSettings, store: StoreSettings, clock: Clock, stop
     member = Member(open_connection, settings, clock, qos, gap.set)
     source = MqttSource(settings, batcher.add, clock, member, qos)
     batcher.on_crowd = source.throttle
-    workers = Workers(settings, store, clock, codecs, javascript, open_connection)
+    workers = Workers(settings, store, clock, codecs, javascript, open_worker)
     workers.start()
     filling = asyncio.create_task(backfill.run(stop, gap), name="ingest-backfill")
     following = asyncio.create_task(source.run(stop), name="ingest-source")

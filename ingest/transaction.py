@@ -29,6 +29,7 @@ from telemetry.store.writer import (
 from . import moments
 from .directory import Directory, read_directory
 from .faults import blames_content
+from .horizon import TOO_OLD, Horizon, no_horizon
 from .javascript import NONE, Answers, JavaScript, Outcomes, Unasked
 from .layout import Item, calls, lay_out, sort, unique
 from .metrics import LAG, REJECTED
@@ -106,15 +107,18 @@ class BatchWriter:
         keep_messages: bool,
         clock: Clock | None = None,
         javascript: JavaScript | None = None,
+        horizon: Callable[[], Horizon] = no_horizon,
     ) -> None:
         """With a clock it measures the lag of what it stores: not for messages that are old on purpose.
-        Without `javascript`, frames that need it are stored without readings."""
+        Without `javascript`, frames that need it are stored without readings. Before the `horizon` nothing is
+        stored."""
         self._connect = connect
         self._writer = writer
         self._codecs = codecs
         self._keep_messages = keep_messages
         self._clock = clock
         self._javascript = javascript
+        self._horizon = horizon
         self._answers = Answers(javascript)
         self._directory = Directory()
         self._ids = UplinkIds()
@@ -163,8 +167,10 @@ class BatchWriter:
 
     def _laid_out(self, items: Sequence[Item], directory: Directory, outcomes: Outcomes) -> Prepared | None:
         batch = sort(items)
-        times = moments.told(batch.timed)
-        if times is None or any(
+        times, horizon = moments.told(batch.timed), self._horizon()
+        if times is None or horizon.passed(times):
+            return None
+        if any(
             outcome.dev_eui is not None and outcome.dev_eui not in directory.devices
             for _, outcome in batch.timed
         ):
@@ -173,7 +179,14 @@ class BatchWriter:
         if ids is None:
             return None
         rows = lay_out(
-            batch, directory, directory.devices, ids, times, outcomes, keep_messages=self._keep_messages
+            batch,
+            directory,
+            directory.devices,
+            ids,
+            times,
+            outcomes,
+            keep_messages=self._keep_messages,
+            horizon=horizon,
         )
         return Prepared(directory.version, [outcome.dedup_key for _, outcome in batch.timed], rows)
 
@@ -256,8 +269,9 @@ class BatchWriter:
             raise
         self._ids.hold(spare)
         self._directory.add(newcomers.values())
-        for _, row in rows.undecoded:
-            REJECTED.labels(row.reject.reason).inc()
+        found_here = [row.reject.reason for _, row in rows.undecoded]
+        for reason in (*found_here, *(r.reject.reason for r in rows.rejects if r.reject.reason == TOO_OLD)):
+            REJECTED.labels(reason).inc()
         if self._clock is not None and written.uplinks == len(rows.uplinks) > 0:
             now = micros(self._clock.now())
             LAG.observe_many((now - np.array([row.time for row in rows.uplinks])) / 1e6)
@@ -293,7 +307,9 @@ class BatchWriter:
     ) -> tuple[Rows, list[int]]:
         """The rows, and ids that were fetched for them and not used."""
         directory, batch = self._directory, sort(items)
-        times = moments.decided(cursor, batch.timed)
+        times, horizon = moments.decided(cursor, batch.timed), self._horizon()
+        if horizon.passed(times):
+            batch, times = moments.within(cursor, batch, times, horizon)
         devices: Mapping[str, DeviceRow] = directory.devices
         if newcomers:
             devices = ChainMap(newcomers, directory.devices)
@@ -305,7 +321,14 @@ class BatchWriter:
             ids, spare = fetched[:count], fetched[count:]
         rows = self._compute(
             lambda: lay_out(
-                batch, directory, devices, ids, times, outcomes, keep_messages=self._keep_messages
+                batch,
+                directory,
+                devices,
+                ids,
+                times,
+                outcomes,
+                keep_messages=self._keep_messages,
+                horizon=horizon,
             )
         )
         return rows, spare

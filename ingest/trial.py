@@ -25,14 +25,15 @@ from telemetry.catalogue import CATALOGUE
 from telemetry.clock import micros
 from telemetry.errors import DecodeError, UsageError
 from telemetry.plugin import Codec, Fields
+from telemetry.store.lanes import READING_DTYPE
 
-from .quality import GrossRange
+from .quality import SingleReading
 from .text import json_of
 
 LONGEST = 4096  # bytes; a LoRaWAN frame carries 242 at most, a tunnelled one little more
 
 _NUMBERS = {metric: number for number, metric in enumerate(CATALOGUE)}
-_flags = GrossRange(_NUMBERS)
+_flags = SingleReading(_NUMBERS)
 
 
 class TriedMetric(msgspec.Struct, frozen=True):
@@ -180,10 +181,10 @@ def _normalized(trial: Trial, own: Outcome, device_type: DeviceType | None, time
 
 
 def _flagged(readings: Sequence[_Reading]) -> list[TriedMetric]:
-    flags = _flags(
-        np.array([_NUMBERS[metric] for _, metric, _, _ in readings], np.int16),
-        np.array([value for _, _, _, value in readings], np.float64),
-    )
+    rows = np.zeros(len(readings), READING_DTYPE)
+    rows["metric_id"] = [_NUMBERS[metric] for _, metric, _, _ in readings]
+    rows["time"], rows["value"] = [micros(at) for at, *_ in readings], [value for *_, value in readings]
+    flags = _flags(rows)
     return [
         TriedMetric(at, metric, channel, value, CATALOGUE[metric].unit, int(flag))
         for (at, metric, channel, value), flag in zip(readings, flags, strict=True)

@@ -16,20 +16,23 @@ import structlog
 from decoders.registry import Registry
 from telemetry.clock import Clock
 from telemetry.settings import StoreSettings
-from telemetry.store.pool import Pool, async_pool
+from telemetry.store.pool import Pool, async_pool, worker_limits
 
-from . import increments, recalibrate, redecode
+from . import increments, quality_job, recalibrate, redecode
 from .decode_jobs import ANY_WAITING
 from .expiry import RejectExpiry
+from .horizon import horizon_of
 from .increments import IncrementJob
 from .javascript import JavaScript
 from .latest import keep_latest
 from .link_job import LinkJob
+from .quality_job import QualityJob
 from .recalibrate import Recalibrator
 from .redecode import Redecoder
 from .repeat import repeat, step_by_step
 from .retry import Retrier
 from .settings import IngestSettings
+from .upkeep import Upkeep
 
 _log = structlog.get_logger()
 _SOON = 2.0  # seconds between looks for work that somebody asked for
@@ -38,8 +41,9 @@ _REJECTS = "SELECT FROM reject WHERE state = 'waiting' LIMIT 1"
 
 
 class Workers:
-    """Frames to decode again, rejects to retry or forget, the link's history, the newest readings, what a
-    changed calibration touches, and increments."""
+    """Frames to decode again, rejects to retry or forget, what is kept no longer, the link's history, the
+    newest readings, what a changed calibration touches, increments, and the quality tests that need more than
+    one reading."""
 
     def __init__(
         self,
@@ -54,12 +58,14 @@ class Workers:
         self._name = name
         self._store = store
         self._clock = clock
+        horizon = horizon_of(store, clock)
         self._redecoder = Redecoder(
             connect,
             writer=f"{name}/again",
             codecs=codecs,
             javascript=javascript,
             share=redecode.SHARE,
+            horizon=horizon,
         )
         self._retrier = Retrier(
             connect,
@@ -69,8 +75,10 @@ class Workers:
             max_message=settings.max_message,
             clock=clock,
             javascript=javascript,
+            horizon=horizon,
         )
         self._expiry = RejectExpiry(connect, clock, settings.reject_days)
+        self._upkeep = Upkeep(connect, clock, store)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._drained = asyncio.Event()
@@ -83,7 +91,7 @@ class Workers:
     def stop(self) -> None:
         """Let each end after the step it is at."""
         self._loop.call_soon_threadsafe(self._stop.set)
-        for worker in (self._redecoder, self._retrier, self._expiry):
+        for worker in (self._redecoder, self._retrier, self._expiry, self._upkeep):
             worker.stop()
 
     async def ended(self, seconds: float) -> None:
@@ -96,7 +104,8 @@ class Workers:
             runner.run(self._open())
 
     async def _open(self) -> None:
-        async with async_pool(self._store, application="quantrac ingest workers") as pool:
+        limits = worker_limits(self._store)
+        async with async_pool(self._store, application="quantrac ingest workers", limits=limits) as pool:
             await self._work(pool)
 
     async def _work(self, pool: Pool) -> None:
@@ -108,6 +117,7 @@ class Workers:
             "redecode": repeat("redecode", self._redecoder.run_waiting, _SOON, stop, any_of(ANY_WAITING)),
             "retry": repeat("retry", self._retrier.run_waiting, _SOON, stop, any_of(_REJECTS)),
             "expiry": repeat("expiry", self._expiry.run_once, _HOURLY, stop),
+            "upkeep": repeat("upkeep", self._upkeep.run_once, _HOURLY, stop),
             "latest": keep_latest(pool, self._drained),
             "link": LinkJob(pool, self._clock).run(stop),
             "calibrate": step_by_step(
@@ -123,6 +133,13 @@ class Workers:
                 stop,
                 share=increments.SHARE,
                 idle=increments.IDLE_SECONDS,
+            ),
+            "quality": step_by_step(
+                "quality",
+                QualityJob(pool).step,
+                stop,
+                share=quality_job.SHARE,
+                idle=quality_job.IDLE_SECONDS,
             ),
         }
         tasks = [asyncio.create_task(task, name=f"ingest-{name}") for name, task in work.items()]

@@ -18,8 +18,10 @@ MODULES = {
     "up": ("up",),
     "services": ("ingest", "alert", "deliver", "api"),
     "state": ("migrate", "status", "doctor"),
+    "backup": ("backup", "restore"),
     "rejects": ("rejects",),
-    "registry": ("stations", "devices", "export"),
+    "registry": ("stations", "devices", "gateways", "owners", "facilities", "units"),
+    "export": ("export",),
     "codecs": ("codecs", "decode"),
     "redecode": ("redecode",),
     "rules": ("rules",),
@@ -79,12 +81,13 @@ def _of_the_database(error: Exception) -> str | None:
     """What is said of an error of psycopg, which many commands import and some do not."""
     import psycopg
 
+    from telemetry.store.refusal import cure
+
     if isinstance(error, psycopg.errors.UndefinedTable):
         return "the database has no Quantrac schema yet; run `quantrac migrate`."
     if isinstance(error, psycopg.OperationalError):
-        return (
-            f"the database does not answer ({' '.join(str(error).split())}). Is `quantrac up` running, and "
-            "does QUANTRAC_DATABASE_URL name the right server?"
+        return f"the database does not answer ({' '.join(str(error).split())}). " + (
+            cure(error) or "Is `quantrac up` running, and does QUANTRAC_DATABASE_URL name the right server?"
         )
     return None
 

@@ -6,12 +6,10 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import psycopg
-from psycopg.rows import dict_row
-
 from alerting.rules import Rule
 from alerting.watch import read_watch
 from decoders.device_types import check_variables
+from telemetry.store.pool import async_connect
 
 _NAMES = {
     "stations": "SELECT code AS name FROM station",
@@ -28,7 +26,7 @@ _DEVICES = """
 async def unknown_names(url: str, rules: Iterable[Rule]) -> list[str]:
     """A sentence for each name in a rule's `where` that no station and no device type has."""
     sentences = []
-    async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:
+    async with await async_connect(url, application="quantrac rules") as connection:
         known = {
             key: [row["name"] for row in await (await connection.execute(query)).fetchall()]
             for key, query in _NAMES.items()
@@ -48,7 +46,7 @@ async def series_of_rules(url: str) -> dict[str, int]:
     A rule that chooses none is not named. The choice is the alert engine's own.
     """
     chosen: dict[str, int] = {}
-    async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:
+    async with await async_connect(url, application="quantrac rules") as connection:
         watch = await read_watch(connection, version=0)
         devices = await (await connection.execute(_DEVICES)).fetchall()
     ids = {key: id_ for id_, key in watch.metrics.items()}

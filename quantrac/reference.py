@@ -113,7 +113,8 @@ def data_page() -> str:
         "## Metrics\n",
         "A reading belongs to one metric and is stored in that metric's unit "
         "([UCUM](https://ucum.org/ucum)). A value outside the range is stored too, with the quality flag 4 "
-        "(fail). `counter` grows until it wraps or is reset. CF is the [standard "
+        "(fail). `counter` grows until it wraps or is reset, `increment` is an amount since the reading "
+        "before. CF is the [standard "
         "name](https://cfconventions.org/standard-names.html) where one exists. The list is data: "
         "`telemetry/catalogue.toml`.\n",
         "| metric | English | Tiếng Việt | unit | range | decimals | kind | CF |",

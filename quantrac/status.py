@@ -24,6 +24,7 @@ _QUERIES = {
     " count(*) FILTER (WHERE state = 'failed') AS failed FROM delivery",
     "ingest": "SELECT count(*) FILTER (WHERE left_at IS NULL) AS members,"
     " count(*) FILTER (WHERE left_at IS NULL AND connected) AS connected FROM ingest_member",
+    "database": "SELECT pg_database_size(current_database()) AS bytes",
     "health": "SELECT count(*) AS open FROM health_alert WHERE ended_at IS NULL",
 }
 

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psycopg
 import structlog
-from psycopg.rows import dict_row
 from rich.console import Console
 
 from alerting.delivery.settings import DeliverySettings
@@ -30,6 +28,8 @@ from simulators.scenario import load_scenario
 from telemetry.errors import QuantracError, SettingsError
 from telemetry.settings import StoreSettings, load
 from telemetry.store.migrate import migrate
+from telemetry.store.policies import apply_settings
+from telemetry.store.pool import async_connect, connect
 
 _log = structlog.get_logger()
 _SERVICES = ("api", "ingest", "alert", "deliver")
@@ -112,8 +112,7 @@ async def run(context: Context, options: Options) -> None:
         url, broker = await servers.start()
         url = store.database_url or url
         assert url is not None
-        await asyncio.to_thread(migrate, url)
-        await asyncio.to_thread(seed, url)
+        await asyncio.to_thread(_prepare, url, store)
         password = await _first_admin(url, data_dir)
         host = reachable(api.api_host)
         address = f"http://{f'[{host}]' if ':' in host else host}:{api.api_port}"
@@ -166,10 +165,17 @@ def _runtime(url: str, ingest: IngestSettings, broker: BrokerInfo | None, addres
     return Runtime(url, broker.urls, "3.1.1" if broker.kind == "nats" else "5", address)
 
 
+def _prepare(url: str, store: StoreSettings) -> None:
+    migrate(url)
+    seed(url)
+    with connect(url, application="quantrac up", autocommit=True) as connection:
+        apply_settings(connection, store)
+
+
 async def _first_admin(url: str, data_dir: Path) -> str | None:
     """The first admin's password, as long as nobody changed it; made when there is no account yet."""
     file = data_dir / ADMIN_FILE
-    async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:
+    async with await async_connect(url, application="quantrac up") as connection:
         row = await (await connection.execute("SELECT count(*) AS n FROM account")).fetchone()
         if row is not None and row["n"] == 0:
             password = secrets.token_urlsafe(12)

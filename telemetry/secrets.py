@@ -20,7 +20,7 @@ from .errors import SettingsError, StoreError
 from .settings import CommonSettings
 
 _SETTING = "QUANTRAC_SECRET_KEY"
-_FILE = "secret.key"
+KEY_FILE = "secret.key"
 _PURPOSE = b"quantrac: secrets at rest, version 1"
 
 
@@ -69,7 +69,7 @@ def load_secret_key(settings: CommonSettings) -> str:
     """
     if settings.secret_key.strip():
         return settings.secret_key
-    path = settings.data_dir / _FILE
+    path = settings.data_dir / KEY_FILE
     try:
         if not path.exists():
             _make(path)

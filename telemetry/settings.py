@@ -15,7 +15,15 @@ from typing import Annotated, Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from .errors import SettingsError
 
@@ -85,8 +93,107 @@ class StoreSettings(Settings):
     database_timeout: float = Field(
         default=30.0, gt=0, description="Seconds after which a statement of the API is given up."
     )
+    database_writer_timeout: float = Field(
+        default=60.0, ge=0, description="The same for what stores messages; it tries again. 0: never."
+    )
+    database_worker_timeout: float = Field(
+        default=600.0, ge=0, description="The same for what works beside them, and for alerting. 0: never."
+    )
+    database_lock_timeout: float = Field(
+        default=20.0,
+        ge=0,
+        description="Seconds each of them waits for a lock. 0: for ever.",
+    )
+    database_migrate_lock_timeout: float = Field(
+        default=60.0,
+        ge=0,
+        description="Seconds `quantrac migrate` waits for a table that others use: whoever comes later waits "
+        "behind it. 0: for ever.",
+    )
+    database_idle_timeout: float = Field(
+        default=300.0,
+        ge=0,
+        description="Seconds after which the server ends a transaction whose program hangs. 0: never.",
+    )
+    database_replica_url: str = Field(
+        default="",
+        description="A streaming replica of the database: the API reads series and exports there, and from "
+        "the primary while it is away. Empty: none.",
+    )
+    database_replica_lag: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds a replica may be behind; the API asks the primary while it is further.",
+    )
 
-    @field_validator("database_url")
+    retain_messages: int = Field(
+        default=90,
+        ge=0,
+        le=36_500,
+        description="Days that network servers' messages are kept as they came, for forensics. 0: for ever.",
+    )
+    retain_frames: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Days that frames and events are kept, at least as long as readings; older messages "
+        "become rejects. 0: for ever, as law and evidence may ask.",
+    )
+    retain_readings: int = Field(
+        default=0, ge=0, le=36_500, description="Days that readings are kept. 0: for ever, as above."
+    )
+    retain_rollups: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Days that hours and days are kept, at least as long as readings. Without TimescaleDB "
+        "Community they are made of readings and go with them. 0: for ever.",
+    )
+    retain_link: int = Field(
+        default=730, ge=0, le=36_500, description="Days of the radio link's history. 0: for ever."
+    )
+    retain_alerts: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Days after their end that alerts and their deliveries are kept. 0: for ever.",
+    )
+    retain_audit: int = Field(
+        default=1095, ge=0, le=36_500, description="Days it is kept who changed what. 0: for ever."
+    )
+
+    columnstore_after: int = Field(
+        default=14,
+        ge=0,
+        le=36_500,
+        description="Days after which readings move to the columnstore of TimescaleDB Community, where they "
+        "take a tenth of the space; other editions have none. 0: never.",
+    )
+
+    @field_validator("retain_readings")
+    @classmethod
+    def _frames_outlive(cls, value: int, info: ValidationInfo) -> int:
+        frames = info.data.get("retain_frames", 0)
+        if frames and not 0 < value <= frames:
+            raise ValueError(
+                f"must be within 1…{frames}: QUANTRAC_RETAIN_FRAMES is {frames}, and a frame lives at least "
+                "as long as its readings"
+            )
+        return value
+
+    @field_validator("retain_rollups")
+    @classmethod
+    def _rollups_outlive(cls, value: int, info: ValidationInfo) -> int:
+        readings = info.data.get("retain_readings", 0)
+        if value and not 0 < readings <= value:
+            least = f"at least {readings}" if readings else "0 as well"
+            raise ValueError(
+                f"must be {least}: QUANTRAC_RETAIN_READINGS is {readings}, and rollups live at least as long "
+                "as readings"
+            )
+        return value
+
+    @field_validator("database_url", "database_replica_url")
     @classmethod
     def _is_address(cls, value: str) -> str:
         try:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from telemetry.catalogue import CATALOGUE, Change
+from telemetry.catalogue import CATALOGUE, Change, Kind
 
 from ..alerts import BothNames
 from ..auth import require
@@ -38,7 +36,7 @@ class MetricView(BaseModel):
     unit: str
     range: tuple[float, float]
     precision: int
-    kind: Literal["instant", "mean", "counter"]
+    kind: Kind
     increment: str | None
     max_change: ChangeView | None
     cf: str | None

@@ -60,7 +60,7 @@ class DeviceBody(Body):
     `simulated` and `firmware` left out stay as they are.
     """
 
-    read_only = frozenset({"dev_eui", "origin", "seen_at", "latest"})
+    read_only = frozenset({"dev_eui", "origin", "seen_at", "latest", "unit", "owner", "facility"})
 
     name: Text = ""
     device_type: SlugId | None = None

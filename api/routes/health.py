@@ -12,13 +12,19 @@ from telemetry.store.revision import newest_revision
 
 from ..auth import require_or_loopback
 from ..problems import Problem
-from ..services import Db
+from ..services import Db, Svc
 
 router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
     status: Literal["ok"] = "ok"
+
+
+class Readiness(Health):
+    """`replica`: whether heavy reads are answered there; the primary answers them else."""
+
+    replica: Literal["none", "ok", "behind", "away"]
 
 
 @router.get("/healthz")
@@ -28,7 +34,7 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz")
-async def readyz(db: Db) -> Health:
+async def readyz(db: Db, services: Svc) -> Readiness:
     """The database can be reached and has the schema this program was written for; else 503."""
     row = await (await db.execute("SELECT to_regclass('schema_version') IS NOT NULL AS known")).fetchone()
     found = None
@@ -43,7 +49,7 @@ async def readyz(db: Db) -> Health:
             "run `quantrac migrate`.",
             headers={"Retry-After": "5"},
         )
-    return Health()
+    return Readiness(replica=services.reads.state)
 
 
 @router.get("/metrics", dependencies=[Depends(require_or_loopback("viewer"))], response_class=Response)

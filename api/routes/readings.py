@@ -5,19 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal, LiteralString
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
+from msgspec import structs
 from psycopg.sql import SQL
 from pydantic import BaseModel
 
 from telemetry.model import Quality
 
+from ..answers import page_answer
 from ..auth import require
-from ..database import Connection
 from ..fields import DevEui, From, To, check_span
+from ..latest import LatestSeries, latest_series
 from ..names import metric_ids, metric_names
-from ..paging import Keyset, Page, Paging, Row, moment, text, whole
-from ..problems import Problem
-from ..services import Db
+from ..paging import Keyset, Page, PageRequest, Paging, moment, paging, text, whole
+from ..series import devices_of
+from ..services import Db, ReadDb
 from ..where import Where
 from . import BASE
 
@@ -25,6 +27,7 @@ router = APIRouter(prefix=BASE, tags=["readings"])
 
 # A request looks into the index once per device and metric; this keeps it within a second.
 MOST_SERIES = 10_000
+MOST_LATEST = 100_000
 
 Order = Literal["asc", "desc"]
 
@@ -58,22 +61,10 @@ _AFTER: dict[Order, LiteralString] = {
     "desc": "time <= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id)"
     " < (%(after_time)s, %(after_device_id)s, %(after_metric_id)s, %(after_channel)s, %(after_uplink_id)s)",
 }
-_DEVICES = SQL("""
-    SELECT d.id, d.dev_eui, s.code AS station FROM device d LEFT JOIN station s ON s.id = d.station_id
-    WHERE {where} ORDER BY d.id LIMIT %(most)s
-""")
-_LIST_LATEST = SQL("""
-    SELECT d.dev_eui, s.code AS station, m.key AS metric, m.unit, c.channel,
-           to_timestamp((e.value ->> 0)::numeric / 1000000) AS time,
-           (e.value ->> 1)::double precision AS value, (e.value ->> 2)::int AS quality
-    FROM device d
-    JOIN latest l ON l.device_id = d.id
-    LEFT JOIN station s ON s.id = d.station_id
-    CROSS JOIN LATERAL jsonb_each(l.readings) e
-    JOIN metric m ON m.id = split_part(e.key, ':', 1)::int
-    CROSS JOIN LATERAL (SELECT split_part(e.key, ':', 2)::int AS channel) c
-    WHERE {where}
-    ORDER BY d.dev_eui, m.key, c.channel LIMIT %(fetch)s
+_DEVICES_LATEST = SQL("""
+    SELECT d.dev_eui, s.code AS station, l.readings::text AS readings
+    FROM device d JOIN latest l ON l.device_id = d.id LEFT JOIN station s ON s.id = d.station_id
+    WHERE {where} ORDER BY d.dev_eui LIMIT %(devices)s
 """)
 
 
@@ -111,7 +102,7 @@ class LatestView(BaseModel):
 @router.get("/readings", dependencies=[Depends(require("viewer"))])
 async def list_readings(
     page: Paging,
-    db: Db,
+    db: ReadDb,
     start: From = None,
     end: To = None,
     device: Annotated[list[DevEui], Query(max_length=1000)] = [],  # noqa: B006
@@ -126,11 +117,11 @@ async def list_readings(
     names = await metric_names(db)
     metrics = metric_ids(names, metric)
     after = _KEYSETS[order].after(page.cursor)
-    devices = await _devices(db, device, station, most=MOST_SERIES // max(1, len(metrics)))
+    devices = await devices_of(db, device, station, most=MOST_SERIES // max(1, len(metrics)))
     where = Where(
-        devices=[d["id"] for d in devices],
-        euis=[d["dev_eui"] for d in devices],
-        stations=[d["station"] for d in devices],
+        devices=[d.id for d in devices],
+        euis=[d.dev_eui for d in devices],
+        stations=[d.station for d in devices],
         metrics=metrics,
         fetch=page.fetch,
     )
@@ -148,38 +139,36 @@ async def list_readings(
     return Page(items=items, next=following)
 
 
-@router.get("/latest", dependencies=[Depends(require("viewer"))])
+@router.get("/latest", dependencies=[Depends(require("viewer"))], response_model=Page[LatestView])
 async def list_latest(
-    page: Paging,
+    page: Annotated[PageRequest, Depends(paging(MOST_LATEST))],
     db: Db,
     station: str | None = None,
     metric: Annotated[list[str], Query(max_length=100)] = [],  # noqa: B006
-) -> Page[LatestView]:
-    """The newest reading of each series of devices that are not retired. `metric` may be repeated."""
-    metric_ids(await metric_names(db), metric)
-    where = Where(fetch=page.fetch)
-    where.add("d.status <> 'retired'")
-    where.add("s.code = %(station)s", station=station)
-    where.add("m.key = ANY(%(metric)s)", metric=metric or None)
-    where.after(
-        "d.dev_eui >= %(after_dev_eui)s AND (d.dev_eui, m.key, c.channel)"
-        " > (%(after_dev_eui)s, %(after_metric)s, %(after_channel)s)",
-        _LATEST.after(page.cursor),
-    )
-    cursor = await db.execute(_LIST_LATEST.format(where=where.sql), where.values)
-    rows, following = _LATEST.cut(await cursor.fetchall(), page)
-    return Page(items=[LatestView.model_validate(row) for row in rows], next=following)
+) -> Response:
+    """The newest reading of each series of devices that are not retired. `metric` may be repeated.
 
-
-async def _devices(db: Connection, euis: list[str], station: str | None, most: int) -> list[Row]:
-    where = Where(most=most + 1)
-    where.add("d.dev_eui = ANY(%(euis)s)", euis=euis or None)
-    where.add("s.code = %(station)s", station=station)
-    rows = await (await db.execute(_DEVICES.format(where=where.sql), where.values)).fetchall()
-    if len(rows) > most:
-        raise Problem(
-            422,
-            "too-many-series",
-            f"That is more than {MOST_SERIES} series at once; name device, station or metric.",
-        )
-    return rows
+    It reads one row a device, however long their history; `limit` may be 100,000.
+    """
+    names = await metric_names(db)
+    wanted = {id_: names[id_] for id_ in metric_ids(names, metric)}
+    after = _LATEST.after(page.cursor)
+    found: list[LatestSeries] = []
+    since = after["dev_eui"] if after else ""
+    inclusive = after is not None
+    while len(found) < page.fetch:
+        where = Where(devices=page.fetch)
+        where.add("d.status <> 'retired'")
+        where.add("s.code = %(station)s", station=station)
+        where.add("d.dev_eui >= %(since)s" if inclusive else "d.dev_eui > %(since)s", since=since)
+        cursor = await db.execute(_DEVICES_LATEST.format(where=where.sql), where.values)
+        rows = await cursor.fetchall()
+        found += latest_series(rows, wanted)
+        if after is not None:
+            key = (after["dev_eui"], after["metric"], after["channel"])
+            found = [one for one in found if (one.dev_eui, one.metric, one.channel) > key]
+        if len(rows) < page.fetch:
+            break
+        since, inclusive = rows[-1]["dev_eui"], False
+    last = found[page.limit - 1] if len(found) > page.limit else None
+    return page_answer(found[: page.limit], _LATEST.cursor(structs.asdict(last)) if last else None)

@@ -10,9 +10,10 @@ from typing import Any
 
 import psycopg
 
+from telemetry.store.leader import try_to_hold
+
 Connect = Callable[[], "psycopg.Connection[Any]"]
 
-_LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
 _UNTIL = "SELECT until FROM backfill_cursor WHERE source = %s"
 _SAVE = """
     INSERT INTO backfill_cursor (source, until) VALUES (%s, %s)
@@ -44,12 +45,13 @@ class Progress:
         self._connect = connect
         self._source = source
         self._connection: psycopg.Connection[Any] | None = None
+        self._guard: psycopg.Connection[Any] | None = None
         # One thread, so that a statement under way when its caller is cancelled ends before the connection.
         self._thread = ThreadPoolExecutor(1, "tts-progress")
 
     async def lock(self) -> bool:
         """Until `close`. False: another process reads this application just now."""
-        return bool(await self._value(_LOCK, (self._source,)))
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._lock)
 
     async def until(self) -> datetime | None:
         """None: it was never read."""
@@ -79,7 +81,13 @@ class Progress:
             self._thread, self._execute, statement, values
         )
 
+    def _lock(self) -> bool:
+        self._guard = self._connect()
+        return try_to_hold(self._guard, self._source)
+
     def _execute(self, statement: str, values: Any) -> Any:
+        if self._guard is not None:
+            self._guard.execute("SELECT")  # raises when the lock is lost
         if self._connection is None:
             self._connection = self._connect()
         with self._connection.transaction():
@@ -88,5 +96,6 @@ class Progress:
         return row[0] if row else None
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        for connection in (self._connection, self._guard):
+            if connection is not None:
+                connection.close()

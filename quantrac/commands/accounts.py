@@ -10,12 +10,12 @@ from typing import Annotated, TypeVar
 
 import psycopg
 import typer
-from psycopg.rows import dict_row
 
 from api.roles import KeyRole, Role
 from quantrac.commands.options import Data
 from quantrac.context import Context
 from telemetry.errors import UsageError
+from telemetry.store.pool import async_connect
 
 T = TypeVar("T")
 _LOGIN = re.compile(r"[\w.@+-]{1,100}")
@@ -102,7 +102,7 @@ def _with_database(
     url = Context(data).store().database_url
 
     async def run() -> T:
-        async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:
+        async with await async_connect(url, application="quantrac accounts") as connection:
             return await action(connection)
 
     return asyncio.run(run())

@@ -81,6 +81,7 @@ def redecode(
     replaced, what they were is kept, and alerts are worked out anew as late data. Live frames come in
     meanwhile. Ctrl-C stops after the step under way; --resume goes on.
     """
+    from ingest.horizon import horizon_of
     from quantrac import redecoding
 
     context = Context(data)
@@ -108,6 +109,10 @@ def redecode(
             _work_off(url, resume, codecs, as_json)
         return
     wish = _wish(device_type, device, since, until, codec, map_, every_frame=all_)
+    kept = horizon_of(context.store(), SystemClock())().readings
+    if kept is not None and wish.span.since < kept:
+        wish = wish._replace(span=wish.span._replace(since=kept))
+        typer.echo(f"frames from before {kept:%Y-%m-%d} stay as they are: their readings are gone", err=True)
     with _codecs() as codecs:
         if dry_run:
             with progress_bar("comparing") as progress:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import psycopg
 import typer
-from psycopg.rows import dict_row
 
 from quantrac.commands.options import AsJson, Data
 from quantrac.context import Context
 from quantrac.texts import printable
 from telemetry.errors import UsageError
+from telemetry.store.pool import async_connect
 
 if TYPE_CHECKING:
     from api.rejects import RejectKind, Wish
@@ -197,9 +197,7 @@ def _with_database(data: Data, action: Callable[[Connection], Awaitable[T]]) -> 
     url = Context(data).store().database_url
 
     async def run() -> T:
-        async with await psycopg.AsyncConnection.connect(
-            url, row_factory=dict_row, options="-c timezone=UTC", application_name="quantrac rejects"
-        ) as connection:
+        async with await async_connect(url, application="quantrac rejects") as connection:
             return await action(connection)
 
     return asyncio.run(run())

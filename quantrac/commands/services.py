@@ -81,13 +81,13 @@ def deliver(data: Data = None, parent_pipe: ParentPipe = None) -> None:
     """Send the queued webhooks, signed, in order per alert, until they arrive or their schedule ends."""
     from alerting.delivery.service import run
     from alerting.delivery.settings import DeliverySettings
-    from telemetry.store.pool import async_pool
+    from telemetry.store.pool import async_pool, worker_limits
 
     context = Context(data)
     store, settings, box = context.store(), load(DeliverySettings), context.box()
 
     async def service(stop: asyncio.Event) -> None:
-        async with async_pool(store, application="quantrac deliver") as pool:
+        async with async_pool(store, application="quantrac deliver", limits=worker_limits(store)) as pool:
             await run(pool, settings, SystemClock(), box, stop)
 
     _serve("deliver", context, service, parent_pipe)
@@ -106,6 +106,8 @@ def api(
     context = Context(data)
     store, box = context.store(), context.box()
     settings = load(ApiSettings, overrides={"api_host": host, "api_port": port})
+    if not settings.export_dir:
+        settings = settings.model_copy(update={"export_dir": str(context.common.data_dir / "exports")})
     intake = load(IngestSettings)
     _serve(
         "api",

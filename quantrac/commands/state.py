@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,14 +21,30 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel=panel)(doctor)
 
 
-def migrate(data: Data = None) -> None:
+def migrate(
+    data: Data = None,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="Also fill the rollups now, as after a restore; by itself it takes some minutes.",
+        ),
+    ] = False,
+) -> None:
     """Create the schema or bring it up to date. Safe to run at any time, by several at once."""
     from quantrac.seed import seed
     from telemetry.store.migrate import migrate as run_migrations
+    from telemetry.store.policies import apply_settings, refresh_kept
+    from telemetry.store.pool import connect
 
-    url = Context(data).store().database_url
-    done = run_migrations(url)
+    store = Context(data).store()
+    url = store.database_url
+    done = run_migrations(url, lock_timeout=store.database_migrate_lock_timeout)
     seed(url)
+    with connect(url, application="quantrac migrate", autocommit=True) as connection:
+        policies = apply_settings(connection, store)
+        if refresh:
+            refresh_kept(connection)
     changed = (
         f"{done.before or 'empty'} → {done.after}"
         if done.before != done.after
@@ -37,6 +53,10 @@ def migrate(data: Data = None) -> None:
     typer.echo(f"{done.edition.value}: schema {changed}")
     if done.hypertables:
         typer.echo(f"hypertables made: {', '.join(done.hypertables)}")
+    if done.rollups:
+        typer.echo(f"rollups made: {', '.join(done.rollups)}")
+    for policy in policies:
+        typer.echo(policy)
 
 
 def status(data: Data = None, as_json: AsJson = False) -> None:

@@ -8,6 +8,7 @@ from .broker import check_broker
 from .database import check_database
 from .finding import Finding
 from .ingest import check_ingest
+from .keeping import check_keeping
 from .settings import check_disk, check_settings
 
 __all__ = ["Finding", "examine"]
@@ -19,6 +20,7 @@ def examine(context: Context) -> list[Finding]:
         *check_settings(),
         *check_disk(context),
         *check_database(context),
+        *check_keeping(context),
         *check_broker(context),
         *check_ingest(context),
     ]

@@ -9,18 +9,15 @@ import psycopg
 
 from quantrac.context import Context
 from telemetry.errors import QuantracError
-from telemetry.store.edition import Edition, detect
+from telemetry.store.edition import detect
 from telemetry.store.migrate import current_revision, newest_revision
 from telemetry.store.pool import connect
+from telemetry.store.refusal import cure
 
+from .edition import HAS, check_edition
 from .finding import Finding
 
 _MOST_SKEW = 5.0
-_HAS = {
-    Edition.PLAIN: "no hypertables, compression or continuous aggregates: fine for some hundred sensors",
-    Edition.APACHE: "hypertables, but no compression and no continuous aggregates",
-    Edition.COMMUNITY: "everything",
-}
 
 
 def check_database(context: Context) -> Iterator[Finding]:
@@ -31,15 +28,19 @@ def check_database(context: Context) -> Iterator[Finding]:
             row = connection.execute("SELECT clock_timestamp(), version()").fetchone()
             assert row is not None
             edition, revision = detect(connection), current_revision(connection)
+            told = list(check_edition(connection, edition)) if revision == newest_revision() else []
             letters = connection.execute("SELECT lower('ĐỒNG NAI') = 'đồng nai'").fetchone() == (True,)
     except QuantracError as error:
         yield Finding("fault", "database", str(error), "See docs/reference/settings.md.")
         return
     except psycopg.Error as error:
         problem = " ".join(str(error).split())
-        yield Finding("fault", "database", problem, "Start it, or correct QUANTRAC_DATABASE_URL.")
+        yield Finding(
+            "fault", "database", problem, cure(error) or "Start it, or correct QUANTRAC_DATABASE_URL."
+        )
         return
-    yield Finding("ok", "database", f"{row[1].split(' on ')[0]}, {edition.value}: {_HAS[edition]}")
+    yield Finding("ok", "database", f"{row[1].split(' on ')[0]}, {edition.value}: {HAS[edition]}")
+    yield from told
     yield _schema(revision)
     if not letters:
         yield Finding(

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 
 class Edition(Enum):
@@ -16,11 +17,11 @@ class Edition(Enum):
     COMMUNITY = "TimescaleDB Community edition"
 
 
-# A week of a province's frames, some days of its readings: a chunk and its index then fit a small
-# machine's memory while they are being written.
+# Whatever the length of a chunk, writing keeps one leaf of its index in memory for each series. Six days of a
+# reading every ten minutes fill one batch of the columnstore: docs/decisions/0009-store-editions.md.
 HYPERTABLES = {
     "uplink": "7 days",
-    "reading": "3 days",
+    "reading": "6 days",
     "event": "30 days",
     "link": "30 days",
     "message_block": "7 days",
@@ -29,10 +30,10 @@ HYPERTABLES = {
 
 def detect(connection: psycopg.Connection[Any]) -> Edition:
     """The edition of this database; TimescaleDB counts once the extension is created in it."""
-    row = connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").rowcount
-    if not row:
+    cursor = connection.cursor(row_factory=tuple_row)
+    if not cursor.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").rowcount:
         return Edition.PLAIN
-    licence = connection.execute("SHOW timescaledb.license").fetchone()
+    licence = cursor.execute("SHOW timescaledb.license").fetchone()
     return Edition.COMMUNITY if licence and licence[0] == "timescale" else Edition.APACHE
 
 
@@ -52,14 +53,21 @@ def create_extension(connection: psycopg.Connection[Any]) -> None:
 
 
 def make_hypertables(connection: psycopg.Connection[Any]) -> list[str]:
-    """Turn what is still plain into hypertables, data included; returns the tables that changed."""
+    """Turn what is still plain into hypertables, data included; returns the tables that changed.
+
+    Chunks to come are as long as `HYPERTABLES` says, those that are there stay as they are.
+    """
     changed = []
     for table, interval in HYPERTABLES.items():
         known = connection.execute(
-            "SELECT FROM timescaledb_information.hypertables"
+            "SELECT time_interval <> %s::interval FROM timescaledb_information.dimensions"
             " WHERE hypertable_schema = current_schema() AND hypertable_name = %s",
-            (table,),
-        ).rowcount
+            (interval, table),
+        ).fetchone()
+        if known and known[0]:
+            connection.execute(
+                "SELECT set_chunk_time_interval(%s::regclass, %s::interval)", (table, interval)
+            )
         if known:
             continue
         connection.execute(

@@ -29,13 +29,14 @@ _DEVICE_TYPE = """
 """
 _STATION = """
     INSERT INTO station (code, name, name_en, kind, river, basin, admin_unit, latitude, longitude, thresholds,
-                         source, certainty, simulated)
+                         quality, source, certainty, simulated)
     VALUES (%(code)s, %(name)s, %(name_en)s, %(kind)s, %(river)s, %(basin)s, %(admin_unit)s, %(latitude)s,
-            %(longitude)s, %(thresholds)s, %(source)s, %(certainty)s, %(simulated)s)
+            %(longitude)s, %(thresholds)s, %(quality)s, %(source)s, %(certainty)s, %(simulated)s)
     ON CONFLICT (code) DO UPDATE SET
         name = excluded.name, name_en = excluded.name_en, kind = excluded.kind, river = excluded.river,
         basin = excluded.basin, admin_unit = excluded.admin_unit, latitude = excluded.latitude,
-        longitude = excluded.longitude, thresholds = excluded.thresholds, source = excluded.source,
+        longitude = excluded.longitude, thresholds = excluded.thresholds,
+        quality = excluded.quality, source = excluded.source,
         certainty = excluded.certainty, simulated = excluded.simulated, updated_at = now()
 """
 _DEVICE = """
@@ -66,7 +67,8 @@ def save_device_type(cursor: psycopg.Cursor[Any], data: Mapping[str, Any], *, bu
 
 def save_station(cursor: psycopg.Cursor[Any], data: Mapping[str, Any]) -> None:
     """Add or replace one, keys as the columns of `station`."""
-    cursor.execute(_STATION, {**data, "thresholds": Jsonb(data["thresholds"])})
+    own = {"thresholds": Jsonb(data["thresholds"]), "quality": Jsonb(data.get("quality", {}))}
+    cursor.execute(_STATION, {**data, **own})
 
 
 class SavedDevice(NamedTuple):

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from ..checks import StationChecks, stored_station_checks
+
 
 class DeviceRow(NamedTuple):
     """One device; `device_type` is None until it is registered, `firmware` while nobody said which."""
@@ -51,6 +53,15 @@ def read_maps(cursor: psycopg.Cursor[Any], versions: Collection[str]) -> dict[st
 def read_metric_ids(cursor: psycopg.Cursor[Any]) -> dict[str, int]:
     cursor.execute("SELECT key, id FROM metric")
     return dict(cursor.fetchall())
+
+
+def read_station_checks(cursor: psycopg.Cursor[Any]) -> dict[int, StationChecks]:
+    """The quality checks of the stations that have some of their own, by the ids of their devices."""
+    cursor.execute(
+        "SELECT d.id, s.quality::text FROM device d JOIN station s ON s.id = d.station_id"
+        " WHERE s.quality <> '{}'"
+    )
+    return {device_id: stored_station_checks(text) for device_id, text in cursor.fetchall()}
 
 
 def read_unmapped_counters(cursor: psycopg.Cursor[Any]) -> frozenset[str]:

@@ -26,6 +26,7 @@ from .lanes import CORRECTED_DTYPE, Readings, commit_batch, uncorrected
 from .messages import IDS, Kept
 from .messages import store as store_messages
 from .registry import add_unmapped_counters
+from .revision import newest_revision
 
 _ENCODE = msgspec.json.Encoder().encode
 FENCE = (
@@ -172,12 +173,14 @@ def _uuids(keys: Sequence[Key]) -> str:
 
 
 _COPY_UPLINKS = f"COPY uplink ({UPLINK_COLUMNS}) FROM STDIN (FORMAT BINARY)"
-_STAGE = "CREATE TEMPORARY TABLE IF NOT EXISTS uplink_staged (LIKE uplink) ON COMMIT DELETE ROWS"
-_COPY_STAGED = f"COPY uplink_staged ({UPLINK_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+# A pooler's connection outlives us: one of an earlier program may hold such a table as it was then.
+_STAGED = f"uplink_staged_{newest_revision()}"
+_STAGE = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGED} (LIKE uplink) ON COMMIT DELETE ROWS"
+_COPY_STAGED = f"COPY {_STAGED} ({UPLINK_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 # In key order, so that two writers with the same frames wait for each other instead of deadlocking.
 _INSERT_STAGED = f"""
     INSERT INTO uplink ({UPLINK_COLUMNS})
-    SELECT {UPLINK_COLUMNS} FROM uplink_staged ORDER BY time, dedup_key
+    SELECT {UPLINK_COLUMNS} FROM {_STAGED} ORDER BY time, dedup_key
     ON CONFLICT (time, dedup_key) DO NOTHING RETURNING id
 """  # noqa: S608
 _COPY_READINGS: LiteralString = f"COPY reading ({READING_COLUMNS}) FROM STDIN (FORMAT BINARY)"

@@ -22,6 +22,11 @@ OPERATOR = {
     "POST /api/v1/alerts/{id}/assign",
     "POST /api/v1/alerts/{id}/comment",
     "POST /api/v1/alerts/{id}/close",
+    "GET /api/v1/exports",
+    "POST /api/v1/exports",
+    "GET /api/v1/exports/{id}",
+    "GET /api/v1/exports/{id}/file",
+    "DELETE /api/v1/exports/{id}",
 }
 ENGINEER = {
     "PUT /api/v1/stations/{code}",
@@ -137,7 +142,7 @@ async def test_a_header_that_is_no_key(anonymous: httpx.AsyncClient, header: str
 
 async def test_the_public_ones_are_public(anonymous: httpx.AsyncClient) -> None:
     assert (await anonymous.get("/healthz")).json() == {"status": "ok"}
-    assert (await anonymous.get("/readyz")).json() == {"status": "ok"}
+    assert (await anonymous.get("/readyz")).json() == {"status": "ok", "replica": "none"}
     assert (await anonymous.get("/login")).status_code == 200
     index = await anonymous.get("/")
     assert (index.status_code, index.headers["location"]) == (303, "/login")

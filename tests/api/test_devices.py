@@ -39,6 +39,9 @@ async def test_a_device_as_it_stands(viewer: httpx.AsyncClient, world: World) ->
         "firmware": None,
         "origin": {},
         "simulated": False,
+        "unit": None,
+        "owner": None,
+        "facility": None,
         "seen_at": at,
         "latest": [
             {

@@ -17,6 +17,7 @@ from api.app import _RESOURCES
 from decoders.javascript.calls import RETRYABLE
 from ingest.adapters.chirpstack_v4 import EVENTS
 from ingest.adapters.tts_v3 import _EVENT_BODIES
+from ingest.horizon import TOO_OLD
 from quantrac import reference, up
 from quantrac.all_settings import ALL_SETTINGS
 from telemetry.settings import FILE_VARIABLE, PREFIX
@@ -170,7 +171,7 @@ def test_api_paths_exist(page: Path) -> None:
 def test_every_reject_reason_is_explained() -> None:
     code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "ingest").rglob("*.py"))
     raised = set(re.findall(r'BadMessage\(\s*"(\w+)"', code)) | set(re.findall(r'reason="(\w+)"', code))
-    raised |= {"empty", "not_json", *(f"codec_{failure}" for failure in RETRYABLE)}
+    raised |= {"empty", "not_json", TOO_OLD, *(f"codec_{failure}" for failure in RETRYABLE)}
     text = section((DOCS / "reference" / "messages.md").read_text(encoding="utf-8"), "## Rejects")
     assert {row[0] for row in table_rows(text)[1:]} == raised
 
@@ -195,7 +196,7 @@ def test_store_page_has_the_tables(database: psycopg.Connection[dict[str, Any]])
     rows = database.execute(
         "SELECT c.relname AS name, a.attname AS col, format_type(a.atttypid, a.atttypmod) AS type"
         " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
-        " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND attnum > 0"
+        " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'v') AND attnum > 0"
         " AND NOT attisdropped"
     ).fetchall()
     text = (DOCS / "reference" / "store.md").read_text(encoding="utf-8")

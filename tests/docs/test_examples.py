@@ -25,9 +25,9 @@ from decoders.device_types import parse_device_type, read_device_types
 from decoders.normalise import normalise
 from decoders.registry import GROUP, load_codecs
 from decoders.vectors import run_vectors
-from quantrac.exchange import read_devices, read_stations
 from telemetry.catalogue import CATALOGUE
 from tests.decoders.papers import lacking
+from tests.imported import read_rows
 
 from .pages import DOCS, blocks, name_of
 
@@ -94,8 +94,8 @@ def test_imports(tmp_path: Path) -> None:
     stations, devices = blocks("how-to/devices.md", "csv")
     (tmp_path / "stations.csv").write_text(stations, encoding="utf-8")
     (tmp_path / "devices.csv").write_text(devices, encoding="utf-8")
-    (station,) = read_stations(tmp_path / "stations.csv")
-    (device,) = read_devices(tmp_path / "devices.csv")
+    (station,) = read_rows(tmp_path / "stations.csv", "stations")
+    (device,) = read_rows(tmp_path / "devices.csv", "devices")
     assert device["station"] == station["code"]
     assert device["variables"] == {"sensor_elevation_m": 108.5}
 

@@ -76,9 +76,12 @@ class Installation:
             timeout=10,
         )
 
+    def runtime(self) -> dict[str, Any]:
+        """Where the embedded servers are."""
+        return dict(json.loads((self.folder / "runtime.json").read_text(encoding="utf-8")))
+
     def broker_url(self, role: str) -> str:
-        runtime = json.loads((self.folder / "runtime.json").read_text(encoding="utf-8"))
-        return str(runtime["mqtt_urls"][role])
+        return str(self.runtime()["mqtt_urls"][role])
 
     def services(self) -> list[int]:
         """Processes of `quantrac` that use this folder, `up` itself left out."""

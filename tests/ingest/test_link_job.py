@@ -127,6 +127,28 @@ async def test_a_rule(name: str, database: Database, database_url: str, pool: Po
     assert await follow(pool, job) == 0
 
 
+async def test_gateways_are_known_by_the_hour_and_the_oldest_forgotten(
+    database: Database, database_url: str, pool: Pool, job: LinkJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen() -> list[tuple[Any, ...]]:
+        found = database.execute("SELECT gateway_id, first_seen, seen_at FROM gateway_seen ORDER BY 1")
+        return [
+            (row["gateway_id"], *((row[at] - T) // timedelta(hours=1) for at in ("first_seen", "seen_at")))
+            for row in found.fetchall()
+        ]
+
+    store(database_url, [frame(0, 70), frame(1, 190)])
+    await follow(pool, job)
+    store(database_url, [frame(2, 5, eui=OTHER), frame(3, 130, rxInfo=[{"gatewayId": "g2"}])])
+    await follow(pool, job)
+    assert seen() == [("g1", 0, 3), ("g2", 2, 2)]
+    monkeypatch.setattr(link_store, "GATEWAYS", 1)
+    database.execute("INSERT INTO gateway (gateway_id) VALUES ('g2')")
+    store(database_url, [frame(4, 250, rxInfo=[{"gatewayId": "g3"}])])
+    await follow(pool, job)
+    assert seen() == [("g2", 2, 2), ("g3", 4, 4)]
+
+
 async def test_a_frame_without_a_counter_ends_what_can_be_told(
     database: Database, database_url: str, pool: Pool, job: LinkJob
 ) -> None:

@@ -83,6 +83,8 @@ def test_stations_and_devices_in_and_out(env: dict[str, str], database: Database
         run("devices", "import", "--dry-run", str(devices), env=env, cwd=tmp_path).stdout
         == "devices checked: 1\n"
     )
+    told = run("devices", "import", "--dry-run", str(devices), env=env, cwd=tmp_path).stderr
+    assert "row 2: created a840410000000001\n1 created, 0 changed, 0 unchanged, 0 refused" in told
     assert database.execute("SELECT FROM device").rowcount == 0
     assert run("devices", "import", str(devices), env=env, cwd=tmp_path).stdout == "devices imported: 1\n"
     out = run("export", "devices", env=env, cwd=tmp_path).stdout
@@ -91,6 +93,8 @@ def test_stations_and_devices_in_and_out(env: dict[str, str], database: Database
     again.write_text(out, encoding="utf-8")
     assert run("devices", "import", str(again), env=env, cwd=tmp_path).returncode == 0
     assert run("export", "devices", env=env, cwd=tmp_path).stdout == out
+    report = json.loads(run("devices", "import", "--json", str(again), env=env, cwd=tmp_path).stdout)
+    assert report["counts"] == {"created": 0, "changed": 0, "unchanged": 1, "refused": 0}
     assert "Phú Hiệp" in run("export", "stations", env=env, cwd=tmp_path).stdout
 
 
@@ -232,7 +236,10 @@ def test_thresholds_that_fall_are_told(env: dict[str, str], tmp_path: Path) -> N
     (tmp_path / "s.csv").write_text(f"code;name;latitude;longitude;thresholds\na;A;1;2;{levels}\n", "utf-8")
     done = run("stations", "import", "s.csv", env=env, cwd=tmp_path)
     assert done.stdout == "stations imported: 1\n"
-    assert "warning: s.csv: a: thresholds.water.level fall (level 1 at 105, level 2 at 104)" in done.stderr
+    assert (
+        "warning: s.csv, row 2: a: thresholds.water.level fall (level 1 at 105, level 2 at 104)"
+        in done.stderr
+    )
 
 
 def test_faults_only_the_database_knows_are_told_at_once(

@@ -12,6 +12,7 @@ from telemetry.catalogue import CATALOGUE
 from telemetry.errors import SchemaTooNew
 from telemetry.store.edition import HYPERTABLES, Edition, detect
 from telemetry.store.migrate import current_revision, migrate, newest_revision
+from telemetry.store.rollups import make_rollups, refresh
 
 
 def _timescale(connection: psycopg.Connection[Any]) -> bool:
@@ -65,20 +66,51 @@ def test_hypertables_exactly_where_timescaledb_is(database_url: str) -> None:
         assert {row[0] for row in rows} >= set(HYPERTABLES)
 
 
+_READINGS = """
+    INSERT INTO reading (time, value, uplink_id, device_id, metric_id, channel, quality)
+    SELECT t, extract(hour FROM t), 1, 1, 1, 0, 1
+    FROM generate_series(timestamptz '2026-01-01Z', '2026-03-01Z', interval '7 hours') t
+"""
+
+
+def _rollups(connection: psycopg.Connection[Any]) -> list[Any]:
+    return [
+        connection.execute(f"SELECT * FROM {name} ORDER BY time").fetchall()  # type: ignore[arg-type]
+        for name in ("reading_1h", "reading_1d")
+    ]
+
+
 def test_a_plain_database_becomes_timescale_with_its_data(empty_database_url: str) -> None:
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         if not _timescale(connection):
             pytest.skip("the test's server has no TimescaleDB")
-    migrate(empty_database_url)
+        migrate(empty_database_url)
+        connection.execute("DROP EXTENSION timescaledb CASCADE")
+    # In a session of its own: the extension's code stays loaded in the one that dropped it.
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE was AS SELECT * FROM reading")
-        connection.execute("DROP TABLE reading")
-        connection.execute("CREATE TABLE reading (LIKE was)")
-        for column in ("time", "value", "uplink_id", "device_id", "metric_id", "channel", "quality"):
-            connection.execute(f"ALTER TABLE reading ALTER COLUMN {column} SET NOT NULL")  # type: ignore[arg-type]
-        connection.execute(
-            "INSERT INTO reading VALUES ('2026-01-01Z', 1, 1, 1, 1, 0, 1), ('2026-07-01Z', 2, 1, 1, 1, 0, 1)"
-        )
-    assert migrate(empty_database_url).hypertables == ["reading"]
+        make_rollups(connection, Edition.PLAIN)
+        connection.execute(_READINGS)
+        before = _rollups(connection)
+    done = migrate(empty_database_url)
+    assert (set(done.hypertables), done.rollups) == (set(HYPERTABLES), ["reading_1h", "reading_1d"])
+    assert migrate(empty_database_url)[3:] == ([], [])
     with psycopg.connect(empty_database_url) as connection:
-        assert connection.execute("SELECT count(*) FROM reading").fetchone() == (2,)
+        assert connection.execute("SELECT count(*) FROM reading").fetchone() == (203,)
+        assert _rollups(connection) == before
+
+
+def test_the_apache_edition_becomes_community_with_its_data(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        if detect(connection) is not Edition.COMMUNITY:
+            pytest.skip("the test's server has no TimescaleDB Community")
+        connection.execute("DROP VIEW reading_1h, reading_1d")
+        for aggregate in ("reading_by_day", "reading_by_hour"):
+            connection.execute(f"DROP MATERIALIZED VIEW {aggregate}")  # type: ignore[arg-type]
+        make_rollups(connection, Edition.APACHE)
+        connection.execute(_READINGS)
+        before = _rollups(connection)
+        assert migrate(database_url).rollups == ["reading_1h", "reading_1d"]
+        assert migrate(database_url).rollups == []
+        assert _rollups(connection) == before
+        refresh(connection, None, None)
+        assert _rollups(connection) == before

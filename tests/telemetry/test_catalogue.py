@@ -41,7 +41,7 @@ def test_a_counter_has_increments_and_a_limit(key: str) -> None:
     metric = CATALOGUE[key]
     assert metric.increment
     assert CATALOGUE[metric.increment].unit == metric.unit
-    assert CATALOGUE[metric.increment].kind == "instant"
+    assert CATALOGUE[metric.increment].kind == "increment"
     assert metric.max_change
 
 

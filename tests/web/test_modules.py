@@ -100,6 +100,33 @@ def test_order_and_repeats_do_not_matter(page: Page) -> None:
     assert columns(page, readings) == columns(page, [*reversed(readings), *readings])
 
 
+def test_what_was_fetched_as_hours_has_a_band_and_its_gap(page: Page) -> None:
+    hours = {
+        "resolution": "1h", "thinned": False,
+        "series": [{
+            "dev_eui": "a8", "channel": 0, "time": [f"2026-11-21T0{h}:00:00Z" for h in range(3)],
+            "value": [1, None, 3], "min": [0, None, 2], "max": [2, None, 9], "count": [6, 0, 6],
+        }],
+    }  # fmt: skip
+    body = "const s = new Map(); m.add(s, m.readingsOf(a)); return m.columns(s)"
+    table = run(page, "series.js", body, hours)
+    assert table["banded"] is True
+    begin = 1795221000  # 00:30, the middle of the first hour
+    assert table["data"][0] == [begin, begin + 3600, begin + 7200]
+    assert [table["data"][n] for n in (1, 3, 4)] == [[1, None, 3], [2, None, 9], [0, None, 2]]
+
+
+def test_of_thinned_readings_only_the_servers_gaps_count(page: Page) -> None:
+    seconds = [0, 1, 2, 3, 600, 650, 700]  # what was left out looks like a gap
+    line = {
+        "dev_eui": "a8", "channel": 0, "time": [f"2026-11-21T00:{s // 60:02}:{s % 60:02}Z" for s in seconds],
+        "value": [1, 1, 1, 1, 1, None, 2], "quality": [1, 1, 1, 1, 1, None, 1],
+    }  # fmt: skip
+    answer = {"resolution": "raw", "thinned": True, "series": [line]}
+    body = "const s = new Map(); m.add(s, m.readingsOf(a)); return m.columns(s, Infinity).data[1]"
+    assert run(page, "series.js", body, answer) == line["value"]
+
+
 def test_every_unit_of_the_catalogue_is_shown_as_people_write_it(page: Page) -> None:
     units = sorted({metric.unit for metric in CATALOGUE.values()})
     shown = dict(zip(units, run(page, "format.js", "return a.map(m.unit)", units), strict=True))

@@ -82,6 +82,16 @@ function _drawMarks(chart, { thresholds, marks, metric }) {
   context.restore();
 }
 
+/** Each line's highest and lowest, with the space between them tinted. */
+function _bands(keys) {
+  const edges = keys.flatMap(() => ["max", "min"].map(() => ({ stroke: "transparent", width: 0, points: { show: false } })));
+  const bands = keys.map((_key, index) => {
+    const high = keys.length + 2 + 2 * index; // after the seconds, the lines and the doubtful
+    return { series: [high, high + 1], fill: `${_css(LINE_COLOURS[index % LINE_COLOURS.length])}33` };
+  });
+  return { edges, bands };
+}
+
 function _series(keys) {
   const lines = keys.map((key, index) => ({
     stroke: _css(LINE_COLOURS[index % LINE_COLOURS.length]), width: 2, points: { size: 4 },
@@ -93,7 +103,8 @@ function _series(keys) {
   return [{}, ...lines, doubtful];
 }
 
-function _options(live, keys, width) {
+function _options(live, { keys, banded }, width) {
+  const { edges, bands } = banded ? _bands(keys) : { edges: [], bands: [] };
   const axis = { stroke: _css("--muted"), grid: { stroke: _css("--grid"), width: 1 }, ticks: { show: false }, font: _font() };
   return {
     width, height: HEIGHT, padding: [16, 12, 0, 0],
@@ -104,7 +115,8 @@ function _options(live, keys, width) {
       x: { range: () => live.current.window() },
       y: { range: (_chart, low, high) => _valueRange(low, high, live.current.thresholds) },
     },
-    series: _series(keys),
+    series: [..._series(keys), ...edges],
+    bands,
     axes: [
       { ...axis, values: _timeLabels, space: 70, size: 44 },
       { ...axis, size: 62, values: (_chart, splits, _axis, _space, step) =>
@@ -141,10 +153,10 @@ export function Chart({ table, lines, span, time, metric, thresholds, marks, the
     window: () => [time / 1000 - span, time / 1000],
     onCursor: (text) => { readout.current.textContent = text; },
   };
-  const shape = table.keys.join();
+  const shape = `${table.keys.join()}|${table.banded}`;
   useEffect(() => {
     const element = box.current;
-    const drawn = new uPlot(_options(live, table.keys, element.clientWidth), table.data, element);
+    const drawn = new uPlot(_options(live, table, element.clientWidth), table.data, element);
     chart.current = drawn;
     const resized = new ResizeObserver(() => drawn.setSize({ width: element.clientWidth, height: HEIGHT }));
     resized.observe(element);
@@ -157,7 +169,8 @@ export function Chart({ table, lines, span, time, metric, thresholds, marks, the
       <figcaption>
         ${lines.length > 1 && html`<ul class="chart-lines">${lines.map((name, index) => html`
           <li><i class=${`line-key line-key-${index % LINE_COLOURS.length + 1}`} aria-hidden="true"></i>${name}</li>`)}</ul>`}
-        <span>${t("chart.zone")} · <span class="doubtful-key" aria-hidden="true"></span> ${t("chart.doubtful")}</span>
+        <span>${t("chart.zone")} · ${table.banded ? t(`chart.${table.resolution}`) : html`
+          <span class="doubtful-key" aria-hidden="true"></span> ${t("chart.doubtful")}${table.thinned && ` · ${t("chart.thinned")}`}`}</span>
         <output class="chart-readout" ref=${readout}></output>
       </figcaption>
     </figure>`;

@@ -1,31 +1,52 @@
-// The readings behind a chart: fetched once, then kept up by the stream.
+// What a chart shows: fetched as raw readings or as hours or days, and raw ones kept up by the stream.
 import { effect, useEffect, useSignal } from "./lib.js";
-import { list } from "./api.js";
-import { add, columns, forget } from "./series.js";
+import { get, withQuery } from "./api.js";
+import { add, columns, forget, readingsOf } from "./series.js";
 import { readingBatch, resynced } from "./store.js";
 
 const REDRAW_MS = 500;
-const EMPTY = { keys: [], data: [[], []] };
+const REFRESH_MS = 5 * 60_000; // of what the stream cannot keep up: rollups, and thinned readings
+const POINTS = 1000;
+const EMPTY = { keys: [], data: [[], []], resolution: "raw", thinned: false };
 
 /**
  * `{table, state}`, both signals, of one metric of a station over the last `span` seconds. `state` is "loading",
- * "ready", "partial" (more readings than are fetched; the newest are there) or the Problem that happened.
+ * "ready" or the Problem that happened.
  */
 export function useReadings(code, metric, span) {
   const table = useSignal(EMPTY);
   const state = useSignal("loading");
   useEffect(() => {
-    const series = new Map();
+    let series = new Map();
+    let shown = { resolution: "raw", thinned: false, until: -Infinity };
     let timer = 0;
     let stopped = false;
+    const arrived = []; // while a request is under way
     const redraw = () => {
       timer = 0;
       forget(series, Date.now() / 1000 - span);
-      table.value = columns(series);
+      const { resolution, thinned, until } = shown;
+      table.value = { ...columns(series, thinned ? until : -Infinity), resolution, thinned };
     };
     const take = (readings) => {
+      arrived.push(...readings);
+      if (shown.resolution !== "raw") return;
       add(series, readings);
       timer ||= setTimeout(redraw, REDRAW_MS);
+    };
+    const fetchAll = () => {
+      arrived.length = 0;
+      const from = new Date(Date.now() - span * 1000).toISOString();
+      get(withQuery("/series", { station: code, metric, from, points: POINTS })).then((answer) => {
+        if (stopped) return;
+        shown = { ...answer, until: Date.parse(answer.to) / 1000 };
+        series = new Map();
+        add(series, readingsOf(answer));
+        if (answer.resolution === "raw") add(series, arrived);
+        clearTimeout(timer);
+        redraw();
+        state.value = "ready";
+      }, (problem) => { state.value = problem; });
     };
     const stopStream = effect(() => {
       const batch = readingBatch.value.filter((one) => one.station === code && one.metric === metric);
@@ -33,19 +54,16 @@ export function useReadings(code, metric, span) {
     });
     const stopFetch = effect(() => {
       resynced.value; // whenever the stream was away
-      const from = new Date(Date.now() - span * 1000).toISOString();
-      list("/readings", { station: code, metric, from, order: "desc" }).then(({ items, complete }) => {
-        if (stopped) return;
-        add(series, items);
-        clearTimeout(timer);
-        redraw();
-        state.value = complete ? "ready" : "partial";
-      }, (problem) => { state.value = problem; });
+      fetchAll();
     });
+    const refresh = setInterval(() => {
+      if (shown.resolution !== "raw" || shown.thinned) fetchAll();
+    }, REFRESH_MS);
     return () => {
       stopped = true;
       stopStream();
       stopFetch();
+      clearInterval(refresh);
       clearTimeout(timer);
     };
   }, [code, metric, span]);

@@ -14,7 +14,8 @@ import { metrics, now, sortedAlerts, stations } from "./store.js";
 import { theme } from "./theme.js";
 
 const HOUR_S = 3600;
-const SPANS = { "1h": HOUR_S, "6h": 6 * HOUR_S, "24h": 24 * HOUR_S, "7d": 7 * 24 * HOUR_S };
+const DAY_S = 24 * HOUR_S;
+const SPANS = { "1h": HOUR_S, "6h": 6 * HOUR_S, "24h": DAY_S, "7d": 7 * DAY_S, "30d": 30 * DAY_S, "1y": 366 * DAY_S };
 const ALERTS_SHOWN = 5;
 const DENSE = 60; // readings in an hour: more of them are best seen an hour at a time
 
@@ -100,7 +101,6 @@ function Plot({ station, nameOf, metricKey, span }) {
         thresholds=${station.thresholds?.[metricKey] ?? []} marks=${marks} theme=${theme.value} />
       ${empty && html`<p class="plot-note">${t("chart.empty")}</p>`}
       ${state.value === "loading" && html`<p class="plot-note">${t("loading")}</p>`}
-      ${state.value === "partial" && html`<p class="note">${t("chart.partial")}</p>`}
       ${state.value?.text && html`<p class="problem" role="alert">${state.value.text}</p>`}
     </div>`;
 }

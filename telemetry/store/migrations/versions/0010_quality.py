@@ -1,4 +1,4 @@
-"""Quality tests that need order or neighbours, and people's word on readings: see the SQL file of the same number."""
+"""Quality tests that need more than one reading, and people's word: see the SQL file of the same number."""
 
 from __future__ import annotations
 

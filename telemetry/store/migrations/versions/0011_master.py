@@ -1,4 +1,4 @@
-"""Owners, facilities, administrative units, and who belonged to whom when: see the SQL file of the same number."""
+"""Owners, facilities, units, and who belonged to whom when: see the SQL file of the same number."""
 
 from __future__ import annotations
 

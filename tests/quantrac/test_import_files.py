@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from quantrac.exchange import Row, falling_ladders, read_devices, read_stations
+from quantrac.imports.kinds import KINDS
+from quantrac.imports.run import check_file
 from telemetry.errors import UsageError
+from tests.imported import read_rows
 
 HEAD = "code,name,latitude,longitude"
 
@@ -18,7 +20,7 @@ def _levels(*values: float) -> list[dict[str, Any]]:
     return [{"level": level, "value": value} for level, value in enumerate(values, 1)]
 
 
-def _stations(folder: Path, thresholds: object) -> list[Row]:
+def _stations(folder: Path, thresholds: object) -> Path:
     feature = {
         "type": "Feature",
         "geometry": {"type": "Point", "coordinates": [107.4, 11.2]},
@@ -26,12 +28,12 @@ def _stations(folder: Path, thresholds: object) -> list[Row]:
     }
     file = folder / "stations.geojson"
     file.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}), encoding="utf-8")
-    return read_stations(file)
+    return file
 
 
 def _fault(file: Path) -> str:
     with pytest.raises(UsageError) as raised:
-        read_stations(file)
+        read_rows(file, "stations")
     return str(raised.value)
 
 
@@ -52,8 +54,9 @@ def _csv(folder: Path, text: str) -> Path:
     ],
 )
 def test_ladders_that_rise_or_fall(tmp_path: Path, levels: list[Any], falls: bool) -> None:
-    sentences = falling_ladders(_stations(tmp_path, {"water.level": levels}))
-    assert len(sentences) == falls
+    (row,) = check_file(_stations(tmp_path, {"water.level": levels}), KINDS["stations"])
+    sentences = row.warnings
+    assert (row.faults, len(sentences)) == ([], falls)
     if falls:
         assert "cau: thresholds.water.level fall (level 1 at 52, level 2 at 50.5)" in sentences[0]
 
@@ -81,7 +84,7 @@ def test_ladders_that_rise_or_fall(tmp_path: Path, levels: list[Any], falls: boo
 )
 def test_ladders_that_do_neither(tmp_path: Path, thresholds: object, fault: str) -> None:
     with pytest.raises(UsageError) as raised:
-        _stations(tmp_path, thresholds)
+        read_rows(_stations(tmp_path, thresholds), "stations")
     assert fault in str(raised.value)
     assert "stations.geojson, feature 1: " in str(raised.value)
 
@@ -90,14 +93,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert _fault(tmp_path / "nosuch.csv").endswith("nosuch.csv: there is no such file")
     assert "is a folder" in _fault(tmp_path)
     (tmp_path / "old.csv").write_bytes(f"{HEAD}\ncau,C".encode() + b"\xff")
-    assert "is not UTF-8 (byte 35); save it as UTF-8" in _fault(tmp_path / "old.csv")
+    assert "is not UTF-8 (byte 35), perhaps Windows-1258; save it as UTF-8" in _fault(tmp_path / "old.csv")
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_separators(tmp_path: Path, separator: str) -> None:
     text = f'\ufeff{HEAD}\r\n\r\ncau,"Cầu{separator} ""mới""",11.15,107.38\r\n'
     file = _csv(tmp_path, text.replace(",", separator))
-    (station,) = read_stations(file)
+    (station,) = read_rows(file, "stations")
     assert (station["name"], station["latitude"]) == (f'Cầu{separator} "mới"', 11.15)
 
 
@@ -109,7 +112,7 @@ def test_separators(tmp_path: Path, separator: str) -> None:
             f"{HEAD}\na,A,1,2\n".replace(",", ";").replace("1;", "11,2;"),
             "row 2: latitude: '11,2' is no number from -90 to 90; write 11.15, with a point",
         ),
-        ("code,name,lat\na,A,1\n", "columns are code, name,"),
+        ("code,name,height\na,A,1\n", "columns are code, name,"),
         ("code,name,code\na,A,1\n", "each once; got code, name, code"),
         ("", "got none"),
         (f'{HEAD}\na,"{"x" * 200_000}",1,2\n', "line 2: no CSV (field larger"),
@@ -120,7 +123,7 @@ def test_faults_of_a_csv(tmp_path: Path, text: str, fault: str) -> None:
 
 
 def test_empty_cells_beyond_the_head_are_no_fault(tmp_path: Path) -> None:
-    assert len(read_stations(_csv(tmp_path, f"{HEAD}\na,A,1,2,,\n"))) == 1
+    assert len(read_rows(_csv(tmp_path, f"{HEAD}\na,A,1,2,,\n"), "stations")) == 1
 
 
 @pytest.mark.parametrize(
@@ -146,7 +149,7 @@ def test_variables_are_numbers(tmp_path: Path) -> None:
         'dev_eui,device_type,variables\na840410000000001,x,"{""a"": 1, ""b"": NaN, ""c"": true}"\n', "utf-8"
     )
     with pytest.raises(UsageError) as raised:
-        read_devices(file)
+        read_rows(file, "devices")
     assert [line.rpartition("row 2: ")[2] for line in str(raised.value).splitlines()] == [
         "variables.b: a number is needed, got nan",
         "variables.c: a number is needed, got True",

@@ -1,0 +1,155 @@
+"""The worker of an API process: takes a job, has a child do it, and sweeps what has expired."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import psycopg
+import structlog
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from telemetry.clock import Clock
+from telemetry.store.pool import Pool
+
+from ..settings import ApiSettings
+from .child import AGAIN, DONE, FAILED, GONE, Orders
+from .jobs import MOST_TRIES, Job, fail, folder_of_job, give_back, take
+
+LOOK_SECONDS = 5.0
+_AGAIN_AFTER = timedelta(seconds=10)
+_UNREACHABLE = (psycopg.OperationalError, PoolTimeout, PoolClosed)
+_log = structlog.get_logger("api")
+
+_EXPIRED = "DELETE FROM export_job WHERE expires_at <= %s RETURNING id"
+_USED = "SELECT coalesce(sum(bytes), 0)::bigint AS used FROM export_job WHERE state = 'done'"
+
+
+class ExportWorker:
+    """Works on one export at a time while `running`; `wake` spares a new one the wait for the next look."""
+
+    def __init__(self, pool: Pool, settings: ApiSettings, database_url: str, clock: Clock, name: str) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._url = database_url
+        self._clock = clock
+        self._name = name
+        self._awake = asyncio.Event()
+
+    @property
+    def folder(self) -> Path:
+        return Path(self._settings.export_dir)
+
+    def wake(self) -> None:
+        self._awake.set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        if not self._settings.export_dir:
+            yield
+            return
+        task = asyncio.create_task(self._work(), name="exports")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                await self._sweep()
+                while await self._one():
+                    pass
+            except _UNREACHABLE:
+                pass  # the next look finds it back, and the job where it was
+            except Exception:
+                _log.exception("export_worker_failed")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._awake.wait()
+            self._awake.clear()
+
+    async def _one(self) -> bool:
+        async with self._pool.connection() as db:
+            job = await take(db, self._name, self._clock.now())
+            if job is None:
+                return False
+            used = (await (await db.execute(_USED)).fetchone() or {})["used"]
+        space = self._settings.export_space * 2**30 - used
+        try:
+            status, said = await self._child(job, space)
+        except asyncio.CancelledError:
+            with contextlib.suppress(*_UNREACHABLE):
+                async with self._pool.connection() as db:
+                    await give_back(db, self._name, job.id, until=self._clock.now())
+            raise
+        await self._settle(job, status, said)
+        return status == DONE
+
+    async def _child(self, job: Job, space: int) -> tuple[int, str]:
+        orders = Orders(
+            database_url=self._url,
+            worker=self._name,
+            id=job.id,
+            selection=job.selection.model_dump_json(by_alias=True),
+            folder=str(self.folder),
+            days=self._settings.export_days,
+            space=space,
+        )
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "api.exports.child",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(msgspec.json.encode(orders) + b"\n")
+            said = await child.stdout.read()
+            return await child.wait(), said.decode(errors="replace").strip()
+        finally:
+            child.stdin.close()
+            if child.returncode is None:
+                child.kill()
+                await asyncio.shield(child.wait())
+
+    async def _settle(self, job: Job, status: int, said: str) -> None:
+        now = self._clock.now()
+        async with self._pool.connection() as db:
+            if status == FAILED or (status not in (DONE, GONE, AGAIN) and job.tries >= MOST_TRIES):
+                shutil.rmtree(folder_of_job(self.folder, job.id), ignore_errors=True)
+                reason = said or f"the export ended with status {status}"
+                expires = now + timedelta(days=self._settings.export_days)
+                await fail(db, self._name, job.id, reason, now=now, expires=expires)
+                _log.warning("export_failed", id=str(job.id), reason=reason)
+            elif status == GONE:
+                shutil.rmtree(folder_of_job(self.folder, job.id), ignore_errors=True)
+            elif status != DONE:
+                await give_back(db, self._name, job.id, until=now + _AGAIN_AFTER, error=said or None)
+
+    async def _sweep(self) -> None:
+        """Remove what has expired, and folders that no job is left of."""
+        async with self._pool.connection() as db:
+            await db.execute(_EXPIRED, (self._clock.now(),))
+            if not self.folder.is_dir():
+                return
+            there = [path.name for path in self.folder.iterdir() if _is_id(path.name)]
+            cursor = await db.execute("SELECT id FROM export_job WHERE id = ANY(%s::uuid[])", (there,))
+            known = {str(row["id"]) for row in await cursor.fetchall()}
+        for name in set(there) - known:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False

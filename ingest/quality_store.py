@@ -1,0 +1,173 @@
+"""What quality tests look at, and where their findings go: SQL, in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+from psycopg.rows import class_row, tuple_row
+
+from telemetry.store.flags import Flags, Tests
+from telemetry.store.lanes import READING_DTYPE, Readings
+
+Connection = psycopg.AsyncConnection[Any]
+Stored = npt.NDArray[np.void]
+"""A structured array of `STORED_DTYPE`, shape (n,)."""
+
+# As _READ packs a row: big-endian, times from PostgreSQL's epoch.
+_PACKED = np.dtype(
+    [
+        *(("time", ">i8"), ("value", ">f8"), ("uplink_id", ">i8")),
+        *(("channel", ">i2"), ("quality", ">i2"), ("tests", ">i4")),
+    ]
+)
+STORED_DTYPE = np.dtype(
+    [
+        *(("span", "<i8"), ("time", "<i8"), ("value", "<f8"), ("uplink_id", "<i8")),
+        *(("channel", "<i2"), ("quality", "<i2"), ("tests", "<i4")),
+    ]
+)
+_EPOCH = 946_684_800_000_000  # µs since 1970
+_DAY = 86_400_000_000  # µs
+
+
+class Span(NamedTuple):
+    """Readings of a device and metric, all channels, from `first` to `last` (µs since 1970), both in it."""
+
+    device_id: int
+    metric_id: int
+    first: int
+    last: int
+
+
+class Site(NamedTuple):
+    """Where a device stands, how often it reports (s), and its station's checks, as JSON."""
+
+    station_id: int | None
+    interval: float | None
+    checks: str
+
+
+class Override(NamedTuple):
+    """A person's word on readings from `first` to before `end` (µs since 1970)."""
+
+    id: int
+    device_id: int
+    metric_id: int
+    channel: int
+    first: int
+    end: int
+    quality: int
+
+
+# Each look-up is an index scan of its own: joined, the planner may prefer to read the whole table. Packed by
+# the server, since a row by itself costs us more than all that is worked out of it.
+_READ = """
+    SELECT n - 1, r.packed
+    FROM (SELECT n, device_id, metric_id, timestamptz 'epoch' + first * interval '1 microsecond' AS first,
+                 timestamptz 'epoch' + last * interval '1 microsecond' AS last
+          FROM unnest(%(device_id)s::int4[], %(metric_id)s::int2[], %(first)s::int8[], %(last)s::int8[])
+              WITH ORDINALITY AS t (device_id, metric_id, first, last, n)) s
+    CROSS JOIN LATERAL (
+        SELECT string_agg(timestamptz_send(time) || float8send(value) || int8send(uplink_id)
+                          || int2send(channel) || int2send(quality) || int4send(coalesce(tests, -1)),
+                          '') AS packed
+        FROM reading r
+        WHERE r.device_id = s.device_id AND r.metric_id = s.metric_id AND r.time BETWEEN s.first AND s.last) r
+    WHERE r.packed IS NOT NULL ORDER BY n
+"""
+_SITES = """
+    SELECT d.id, d.station_id, t.expected_interval, coalesce(s.quality, '{}')::text
+    FROM device d LEFT JOIN device_type t ON t.id = d.device_type LEFT JOIN station s ON s.id = d.station_id
+    WHERE d.id = ANY(%s)
+"""
+_GROUPS = """
+    SELECT s.quality ->> 'group', d.id FROM station s JOIN device d ON d.station_id = s.id
+    WHERE s.quality ->> 'group' = ANY(%s) AND s.quality ? 'group' ORDER BY d.id
+"""
+_OVERRIDES = """
+    SELECT id, device_id, metric_id, channel,
+           (extract(epoch FROM valid_from) * 1000000)::int8 AS first,
+           CASE WHEN valid_to IS NULL THEN 9223372036854775807
+                ELSE (extract(epoch FROM valid_to) * 1000000)::int8 END AS "end", quality
+    FROM quality_override WHERE device_id = ANY(%s) AND withdrawn_at IS NULL ORDER BY id
+"""
+# Each row is found by an index scan: a reading that was replaced meanwhile is left to its own news.
+_WRITE = """
+    UPDATE reading r SET quality = n.quality, tests = nullif(n.tests, -1)
+    FROM unnest(%(time)s::int8[], %(device_id)s::int4[], %(metric_id)s::int2[], %(channel)s::int2[],
+                %(uplink_id)s::int8[], %(value)s::float8[], %(quality)s::int2[], %(tests)s::int4[])
+        AS n (us, device_id, metric_id, channel, uplink_id, value, quality, tests)
+    WHERE r.device_id = n.device_id AND r.metric_id = n.metric_id AND r.channel = n.channel
+      AND r.time = timestamptz 'epoch' + n.us * interval '1 microsecond'
+      AND r.time BETWEEN timestamptz 'epoch' + %(first)s::int8 * interval '1 microsecond'
+                     AND timestamptz 'epoch' + %(last)s::int8 * interval '1 microsecond'  -- spares chunks
+      AND r.uplink_id = n.uplink_id AND r.value = n.value
+"""
+
+
+async def read_stored(connection: Connection, spans: Sequence[Span]) -> Stored:
+    """The readings of these spans; `span` is the index of theirs, `tests` `NOTHING` where it is NULL."""
+    columns = {
+        name: list(column) for name, column in zip(Span._fields, zip(*spans, strict=True), strict=True)
+    }
+    async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+        await cursor.execute(_READ, columns)
+        parts = await cursor.fetchall()
+    packed = np.frombuffer(b"".join([part for _, part in parts]), _PACKED)
+    found = np.empty(len(packed), STORED_DTYPE)
+    for name in _PACKED.names or ():
+        found[name] = packed[name]
+    found["time"] += _EPOCH
+    found["span"] = np.repeat([n for n, _ in parts], [len(part) // _PACKED.itemsize for _, part in parts])
+    return found
+
+
+async def read_sites(connection: Connection, device_ids: Collection[int]) -> dict[int, Site]:
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(_SITES, (list(device_ids),))
+        rows = await cursor.fetchall()
+    return {id_: Site(*site) for id_, *site in rows}
+
+
+async def read_groups(connection: Connection, names: Iterable[str]) -> dict[str, list[int]]:
+    """The devices at the stations of these groups."""
+    found: dict[str, list[int]] = {}
+    if asked := list(names):
+        async with connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(_GROUPS, (asked,))
+            for name, device_id in await cursor.fetchall():
+                found.setdefault(name, []).append(device_id)
+    return found
+
+
+async def read_overrides(connection: Connection, device_ids: Collection[int]) -> list[Override]:
+    """Those that were not withdrawn, oldest first."""
+    async with connection.cursor(row_factory=class_row(Override)) as cursor:
+        await cursor.execute(_OVERRIDES, (list(device_ids),))
+        return await cursor.fetchall()
+
+
+async def write(connection: Connection, readings: Readings, tests: Tests) -> None:
+    """Set `quality` and `tests` of stored readings; a day a statement, so that it touches few chunks."""
+    order = np.argsort(readings["time"], kind="stable")  # as other jobs lock them: neither waits crosswise
+    readings, tests = readings[order], tests[order]
+    days = np.flatnonzero(np.diff(readings["time"] // _DAY)) + 1
+    for some, found in zip(np.split(readings, days), np.split(tests, days), strict=True):
+        names = ("time", "device_id", "metric_id", "channel", "uplink_id", "value", "quality")
+        columns: Mapping[str, Any] = {name: some[name].tolist() for name in names}
+        ends = {"first": int(some["time"][0]), "last": int(some["time"][-1])}
+        await connection.execute(_WRITE, {**columns, **ends, "tests": found.tolist()})
+
+
+def as_readings(spans: Sequence[Span], stored: Stored, quality: Flags) -> Readings:
+    """Stored readings with these flags, of `READING_DTYPE`."""
+    found = np.empty(len(stored), READING_DTYPE)
+    for name in ("time", "value", "uplink_id", "channel"):
+        found[name] = stored[name]
+    of = np.array([span[:2] for span in spans], np.int32).reshape(-1, 2)[stored["span"]]
+    found["device_id"], found["metric_id"], found["quality"] = of[:, 0], of[:, 1], quality
+    return found

@@ -1,0 +1,1 @@
+"""Files of master data into the store: whole or not at all, with a report for every row."""

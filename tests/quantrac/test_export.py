@@ -1,0 +1,227 @@
+"""`quantrac export` of series: the same in every format, cut and gone on with, memory that does not grow."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+
+from api.exports import files, series
+from api.exports.run import export
+from api.exports.selection import Selection
+from telemetry.errors import QuantracError, UsageError
+from telemetry.store import binary
+from telemetry.store.lanes import READING_DTYPE
+from telemetry.store.pool import connect
+from tests.program import run
+
+Database = psycopg.Connection[dict[str, Any]]
+BEGIN = datetime(2026, 10, 1, tzinfo=UTC)
+END = datetime(2026, 11, 1, tzinfo=UTC)
+COPY = f"COPY reading ({binary.READING_COLUMNS}) FROM STDIN (FORMAT binary)"
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    """Devices of a station whose name is a formula, without a station, and without readings."""
+    database.execute(
+        "INSERT INTO station (code, name, latitude, longitude)"
+        ' VALUES (\'cau\', \'=HYPERLINK("http://x","Cầu, ""mới""")\', 11, 107)'
+    )
+    database.execute(
+        "INSERT INTO device (dev_eui, station_id) VALUES ('00000000000000a1', 1), ('00000000000000a2', NULL),"
+        " ('00000000000000a3', 1)"
+    )
+    return database
+
+
+def fill(database: Database, count: int, series_count: int = 6) -> None:
+    """`count` readings of two devices, in turns, as many a moment as there are series."""
+    number = np.arange(count)
+    tick, one = np.divmod(number, series_count)
+    rows = np.zeros(count, READING_DTYPE)
+    rows["time"] = int(BEGIN.timestamp() * 1_000_000) + tick * 1_000_000
+    rows["value"], rows["uplink_id"] = number / 8, number
+    rows["device_id"], rows["metric_id"], rows["quality"] = one % 2 + 1, one // 2 + 1, 1 + tick % 3
+    with database.cursor() as cursor, cursor.copy(COPY) as copy:
+        copy.write(binary.HEADER + binary.readings(rows) + binary.TRAILER)
+
+
+def write(url: str, file: Path, *, resume: bool = False, tell: Any = None, **selection: Any) -> int:
+    asked = Selection.model_validate({"format": file.suffix[1:], "to": END, **selection})
+    with connect(url, application="test", autocommit=True) as connection:
+        return export(connection, asked, file, resume=resume, tell=tell or (lambda rows, share: None))
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    """The rows of any format, as NDJSON has them."""
+    if file.suffix == ".csv":
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            rows: list[dict[str, Any]] = [
+                {k: v or None for k, v in row.items()} for row in csv.DictReader(opened)
+            ]
+        return [
+            {**row, **{k: float(row[k]) for k in ("value", "raw") if row[k]},
+             **{k: int(row[k]) for k in ("channel", "quality")}}
+            for row in rows
+        ]  # fmt: skip
+    if file.suffix == ".ndjson":
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = pq.read_table(file).to_pylist()
+    return [{**r, "time": r["time"].strftime("%Y-%m-%dT%H:%M:%SZ"), "uplink": str(r["uplink"])} for r in rows]
+
+
+def test_the_same_rows_in_every_format(
+    filled: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "WINDOW", 7)  # ends within series, and within moments
+    fill(filled, 60)
+    filled.execute("UPDATE reading SET raw = value + 1 WHERE uplink_id = 4")
+    told = {}
+    for ending in ("csv", "ndjson", "parquet"):
+        assert write(database_url, tmp_path / f"x.{ending}") == 60
+        told[ending] = rows_of(tmp_path / f"x.{ending}")
+    stored = filled.execute(
+        "SELECT uplink_id FROM reading ORDER BY device_id, metric_id, time, channel, uplink_id"
+    ).fetchall()
+    assert [row["uplink"] for row in told["ndjson"]] == [str(row["uplink_id"]) for row in stored]
+    assert told["parquet"] == told["ndjson"]
+    assert told["ndjson"][0]["station_name"].startswith("=HYPERLINK")
+    assert told["csv"][0]["station_name"] == "'" + told["ndjson"][0]["station_name"]
+    for row in told["csv"]:
+        row["station_name"] = row["station_name"] and row["station_name"][1:]
+    assert told["csv"] == told["ndjson"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.csv", "x.ndjson", "x.parquet"]
+    schema = pq.read_schema(tmp_path / "x.parquet")
+    assert str(schema.field("time").type) == "timestamp[us, tz=UTC]"
+    assert b"quantrac.version" in schema.metadata
+
+
+def test_a_workbook_has_texts_numbers_and_local_times(
+    filled: Database, database_url: str, tmp_path: Path
+) -> None:
+    fill(filled, 12)
+    assert write(database_url, tmp_path / "x.xlsx", zone="+07:00") == 12
+    with ZipFile(tmp_path / "x.xlsx") as book:
+        sheet = book.read("xl/worksheets/sheet1.xml").decode()
+    assert "<f>" not in sheet  # no formula
+    assert "=HYPERLINK" in sheet
+    assert "time (UTC+07:00)" in sheet
+    days = (BEGIN + timedelta(hours=7) - datetime(1899, 12, 30, tzinfo=UTC)) / timedelta(days=1)
+    assert f"<v>{days:.6f}"[:12] in sheet
+
+
+def test_filters(filled: Database, database_url: str, tmp_path: Path) -> None:
+    fill(filled, 60)
+    file = tmp_path / "x.ndjson"
+    assert write(database_url, file, devices=["00-00-00-00-00-00-00-A2"], quality=[1, 2]) == 21
+    assert {(row["dev_eui"], row["quality"]) for row in rows_of(file)} == {
+        ("00000000000000a2", q) for q in (1, 2)
+    }
+    second = BEGIN + timedelta(seconds=1)
+    assert write(database_url, file, **{"from": BEGIN, "to": second}, stations=["cau"]) == 3
+    assert write(database_url, file, metrics=["water.level"], devices=["00000000000000a3"]) == 0
+    with pytest.raises(UsageError, match="unknown metric"):
+        write(database_url, file, metrics=["water.lvl"])
+    assert write(database_url, file, what="rollups", resolution="1d") == 6
+    assert {row["count"] for row in rows_of(file)} == {10}
+    assert write(database_url, tmp_path / "x.csv", what="transitions") == 0
+
+
+@pytest.mark.parametrize("ending", ["csv", "ndjson", "parquet", "xlsx"])
+def test_a_cut_export_leaves_no_half_file_and_goes_on(
+    filled: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(series, "WINDOW", 10)
+    monkeypatch.setattr(files, "CHECKPOINT_ROWS", 20)
+    fill(filled, 120)
+    whole, cut = tmp_path / f"whole.{ending}", tmp_path / f"cut.{ending}"
+    write(database_url, whole)
+    began: list[int] = []
+
+    def stop(rows: int, share: float) -> None:
+        began.append(rows)
+        if rows == 70:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(database_url, cut, tell=stop)
+    assert not cut.exists()
+    if ending in ("csv", "ndjson"):  # as a kill leaves it: more than the notes tell of
+        with files.part_of(cut).open("ab") as part:
+            part.write(b"half a li")
+    began.clear()
+    if ending != "xlsx":  # which has nothing to go on with
+        with pytest.raises(UsageError, match="something else"):
+            write(database_url, cut, resume=True, quality=[1])
+    assert write(database_url, cut, resume=True, tell=lambda rows, share: began.append(rows)) == 120
+    assert began[0] == (10 if ending == "xlsx" else 70)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, cut.name])
+    if ending != "xlsx":
+        assert rows_of(cut) == rows_of(whole)
+
+
+def test_a_full_disk_is_told(filled: Database, database_url: str, tmp_path: Path) -> None:
+    fill(filled, 12)
+    (tmp_path / "x.csv.part").symlink_to("/dev/full")
+    with pytest.raises(QuantracError, match="disk is full"):
+        write(database_url, tmp_path / "x.csv")
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_killed_and_gone_on_with_from_the_command_line(
+    filled: Database, database_url: str, tmp_path: Path
+) -> None:
+    fill(filled, 30_000)
+    file = tmp_path / "x.parquet"
+    asked = ("export", "readings", "--out", str(file))
+    killed = alone(
+        "import os, signal; from api.exports import files, series;"
+        "series.WINDOW = 1000; files.CHECKPOINT_ROWS = 4000; note = files._note;"
+        "files._note = lambda *a: note(*a) or a[1].rows > 9000 and os.kill(os.getpid(), signal.SIGKILL)",
+        database_url, *asked,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not file.exists()
+    env = {"QUANTRAC_DATABASE_URL": database_url}
+    done = run(*asked, "--resume", env=env, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "readings exported: 30000\n"), done.stderr
+    uplinks = pq.read_table(file, columns=["uplink"])["uplink"].to_numpy()
+    assert np.array_equal(np.sort(uplinks), np.arange(30_000))
+    wrong = run("export", "readings", "--quality", "7", "--out", "x.csv", env=env, cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "--quality" in wrong.stderr
+
+
+def test_memory_does_not_grow_with_the_rows(filled: Database, database_url: str, tmp_path: Path) -> None:
+    fill(filled, 400_000)
+    peaks = []
+    for end in (BEGIN + timedelta(seconds=10_000), END):  # 60,000 rows, 400,000 rows
+        told = alone(
+            "import atexit; atexit.register(lambda: print(open('/proc/self/status').read()))", database_url,
+            "export", "readings", "--out", str(tmp_path / "x.parquet"), "--to", end.isoformat(),
+        )  # fmt: skip
+        assert told.returncode == 0, told.stderr
+        peaks.append(int(told.stdout.partition("VmHWM:")[2].split()[0]))
+    assert peaks[1] < 300 * 1024
+    assert peaks[1] < peaks[0] + 50 * 1024, peaks
+
+
+def alone(first: str, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`quantrac …` in a process of its own that runs some code `first`."""
+    return subprocess.run(
+        [sys.executable, "-c", f"{first}\nfrom quantrac.cli import main; main()", *arguments],
+        env={**os.environ, "QUANTRAC_DATABASE_URL": url}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
