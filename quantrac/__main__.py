@@ -1,3 +1,3 @@
-from quantrac.cli import main
+from quantrac.main import main
 
 main()

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alerting.delivery.settings import DeliverySettings
-from alerting.settings import AlertSettings
-from api.settings import ApiSettings
-from ingest.adapters import AdapterSettings
 from ingest.settings import IngestSettings
-from ingest.sources.tts_settings import TtsStorageSettings
-from quantrac.embedded.files import write_private
 from telemetry.errors import UsageError
-from telemetry.secrets import SecretBox, load_secret_key
 from telemetry.settings import CommonSettings, Settings, StoreSettings, load
+
+if TYPE_CHECKING:
+    from telemetry.secrets import SecretBox
 
 
 class EmbeddedSettings(Settings):
@@ -29,17 +26,6 @@ class EmbeddedSettings(Settings):
     )
 
 
-ALL_SETTINGS = (
-    CommonSettings,
-    StoreSettings,
-    IngestSettings,
-    AdapterSettings,
-    TtsStorageSettings,
-    AlertSettings,
-    DeliverySettings,
-    ApiSettings,
-    EmbeddedSettings,
-)
 _RUNTIME = "runtime.json"
 
 
@@ -53,6 +39,8 @@ class Runtime:
     api_url: str
 
     def write(self, data_dir: Path) -> None:
+        from quantrac.embedded.files import write_private
+
         content = {name: getattr(self, name) for name in self.__slots__}
         write_private(data_dir / _RUNTIME, json.dumps(content, indent=1))
 
@@ -96,6 +84,8 @@ class Context:
         return load(IngestSettings).mqtt_url or self._runtime().mqtt_urls["simulator"]
 
     def box(self) -> SecretBox:
+        from telemetry.secrets import SecretBox, load_secret_key
+
         return SecretBox(load_secret_key(self.common))
 
     def _runtime(self) -> Runtime:

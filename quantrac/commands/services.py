@@ -14,7 +14,7 @@ import uvloop
 from alerting.settings import AlertSettings
 from ingest.settings import IngestSettings
 from quantrac.commands.options import Data, ParentPipe
-from quantrac.context import ALL_SETTINGS, Context
+from quantrac.context import Context
 from telemetry.clock import SystemClock
 from telemetry.errors import SettingsError
 from telemetry.observability import setup_logging
@@ -118,6 +118,8 @@ def api(
 
 
 def _serve(name: str, context: Context, service: Service, parent_pipe: int | None) -> None:
+    from quantrac.all_settings import ALL_SETTINGS
+
     setup_logging(context.common, name)
     log = structlog.get_logger()
     for sentence in unknown_names(ALL_SETTINGS):

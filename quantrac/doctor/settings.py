@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
-from quantrac.context import ALL_SETTINGS, Context
+from quantrac.all_settings import ALL_SETTINGS
+from quantrac.context import Context
 from telemetry.settings import unknown_names
 
 from .finding import Finding

@@ -61,7 +61,7 @@ async def stage(tmp_path: Path, pristine: Path) -> AsyncIterator[Stage]:
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> random.Random:
-    """Chance that can be repeated: its seed is printed, and taken from CHAOS_SEED when set."""
+    """Chance that can be repeated: a test that fails tells its seed; CHAOS_SEED gives it again."""
     seed = int(os.environ.get(_SEED) or random.SystemRandom().randrange(10**9))
-    request.config.get_terminal_writer().line(f"{_SEED}={seed}")
+    request.node.add_report_section("setup", "seed", f"{_SEED}={seed}")
     return random.Random(seed)

@@ -10,8 +10,8 @@ from typing import Any
 import typer.main
 import yaml
 
+from quantrac.all_settings import ALL_SETTINGS
 from quantrac.cli import app
-from quantrac.context import ALL_SETTINGS
 from telemetry.settings import FILE_VARIABLE, PREFIX, load
 
 ROOT = Path(__file__).parents[2]

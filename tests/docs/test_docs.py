@@ -19,7 +19,7 @@ from ingest.adapters.chirpstack_v4 import EVENTS
 from ingest.adapters.tts_v3 import _EVENT_BODIES
 from ingest.horizon import TOO_OLD
 from quantrac import reference, up
-from quantrac.context import ALL_SETTINGS
+from quantrac.all_settings import ALL_SETTINGS
 from telemetry.settings import FILE_VARIABLE, PREFIX
 
 from .pages import DOCS, PAGES, ROOT, code_lines, name_of, section, spans, table_rows

@@ -36,6 +36,14 @@ max_wal_size = '128MB'
 _MEMORY, _ROOM = Path("/dev/shm"), 4 * 2**30  # bytes; three servers hold some 300 MB each
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark `database` what uses the server, by whatever fixtures: `pytest -m database` runs all of it."""
+    for item in items:
+        if "database_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.database)
+
+
 def _admin(server: str) -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(server, autocommit=True)
 
