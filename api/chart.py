@@ -28,7 +28,7 @@ _RAW = """
     SELECT p.device_id, p.metric_id, r.*
     FROM unnest(%(devices)s::int[], %(metrics)s::int[]) AS p (device_id, metric_id)
     CROSS JOIN LATERAL (
-        SELECT array_agg(channel) AS channels, array_agg(seconds) AS seconds, array_agg(value) AS values,
+        SELECT array_agg(channel) AS channels, array_agg(seconds) AS seconds, array_agg(value::float8) AS values,
                array_agg(quality) AS qualities
         FROM (
             SELECT channel, extract(epoch FROM time)::float8 AS seconds, value, quality
