@@ -12,7 +12,7 @@ from .again import FRAME_COLUMNS, Frame
 from .text import storable
 
 DISTANT_PAST = datetime(1, 1, 1, tzinfo=UTC)
-_LOCK = 0x71646563  # "qdec"
+DEVICE_LOCK = 0x71646563  # "qdec"
 
 _ASKED = """
     SELECT d.id, d.dev_eui, n.frames FROM device d
@@ -168,7 +168,7 @@ def next_job(cursor: psycopg.Cursor[Any], redecoding: int | None) -> Job | None:
 def lock_devices(cursor: psycopg.Cursor[Any], device_ids: Collection[int]) -> None:
     """Until the transaction ends nobody else decodes stored frames of these devices. Read them afterwards."""
     cursor.execute(
-        "SELECT pg_advisory_xact_lock(%s, n) FROM unnest(%s::int4[]) AS n", (_LOCK, sorted(device_ids))
+        "SELECT pg_advisory_xact_lock(%s, n) FROM unnest(%s::int4[]) AS n", (DEVICE_LOCK, sorted(device_ids))
     )
 
 

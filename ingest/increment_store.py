@@ -15,6 +15,7 @@ from telemetry.clock import from_micros, micros
 from telemetry.model import Quality
 from telemetry.store import binary
 from telemetry.store.calibrations import READ_CALIBRATIONS, CalibrationRow
+from telemetry.store.edition import UNPACK_ALL
 from telemetry.store.lanes import CORRECTED_DTYPE, Readings
 from telemetry.store.writer import reading_copies
 
@@ -84,7 +85,9 @@ _REMOVE = """
     USING unnest(%(time)s::int8[], %(device_id)s::int4[], %(metric_id)s::int2[], %(channel)s::int2[],
                  %(uplink_id)s::int8[], %(value)s::float8[])
         AS gone (us, device_id, metric_id, channel, uplink_id, value)
-    WHERE r.device_id = gone.device_id AND r.metric_id = gone.metric_id AND r.channel = gone.channel
+    -- said twice, as the columnstore unpacks whatever constants do not exclude
+    WHERE r.device_id = ANY(%(devices)s::int4[]) AND r.metric_id = ANY(%(metrics)s::int2[])
+      AND r.device_id = gone.device_id AND r.metric_id = gone.metric_id AND r.channel = gone.channel
       AND r.time = timestamptz 'epoch' + gone.us * interval '1 microsecond'
       AND r.time BETWEEN %(first)s AND %(last)s
       AND r.uplink_id = gone.uplink_id AND r.value = gone.value
@@ -156,7 +159,9 @@ async def replace(connection: Connection, gone: Readings, fresh: Readings) -> No
         names = ("time", "device_id", "metric_id", "channel", "uplink_id", "value")
         columns: dict[str, Any] = {name: gone[name].tolist() for name in names}
         first, last = (from_micros(int(found(gone["time"]))) for found in (np.min, np.max))
-        await connection.execute(_REMOVE, {**columns, "first": first, "last": last})
+        alike = {"devices": list(set(columns["device_id"])), "metrics": list(set(columns["metric_id"]))}
+        await connection.execute(UNPACK_ALL)
+        await connection.execute(_REMOVE, {**columns, **alike, "first": first, "last": last})
     for statement, rows in reading_copies(fresh):
         async with connection.cursor() as cursor, cursor.copy(statement) as copy:
             for part in (binary.HEADER, rows, binary.TRAILER):

@@ -143,7 +143,8 @@ class IncrementJob:
         if len(vanished):
             # Who follows single readings learns by their neighbours that one is gone.
             vanished["value"], vanished["quality"] = 0.0, int(Quality.MISSING)
-            told = np.concatenate([fresh[np.isin(fresh["device_id"], vanished["device_id"])], vanished])
+            beside, others = (np.isin(some["device_id"], vanished["device_id"]) for some in (fresh, new))
+            told = np.concatenate([fresh[beside], new[~others], vanished])
         if len(told):
             added = len(new) - len(gone)
             await lanes.commit_derived(connection, self._writer, told, replaced=len(told) - added)

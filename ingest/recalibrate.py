@@ -23,6 +23,7 @@ from telemetry.store.writer import FENCE
 
 from .calibration_jobs import Connection, Job, fail, next_job, reached
 from .corrections import of_values
+from .decode_jobs import DEVICE_LOCK
 from .faults import blames_content
 from .quality import SingleReading
 from .redecode import FENCE_SECONDS
@@ -40,7 +41,6 @@ _WINDOW = """
       AND time >= %(valid_from)s AND time < coalesce(%(valid_to)s::timestamptz, 'infinity')
       AND time > coalesce(%(reached)s::timestamptz, '-infinity')
     ORDER BY time FETCH FIRST %(most)s ROWS WITH TIES
-    FOR UPDATE
 """
 _CHECKS = """
     SELECT key, (SELECT s.quality::text FROM device d JOIN station s ON s.id = d.station_id WHERE d.id = %s)
@@ -50,11 +50,13 @@ _CHECKS = """
 _REWRITE = """
     UPDATE reading r SET value = n.value, raw = nullif(n.raw, 'NaN'), quality = n.quality, tests = NULL
     FROM unnest(%(time)s::int8[], %(uplink_id)s::int8[], %(was)s::float8[], %(value)s::float8[],
-                %(raw)s::float8[], %(quality)s::int2[]) AS n (us, uplink_id, was, value, raw, quality)
+                %(raw)s::float8[], %(quality)s::int2[])
+        WITH ORDINALITY AS n (us, uplink_id, was, value, raw, quality, number)
     WHERE r.device_id = %(device_id)s AND r.metric_id = %(metric_id)s AND r.channel = %(channel)s
       AND r.time BETWEEN %(first)s AND %(last)s
       AND r.time = timestamptz 'epoch' + n.us * interval '1 microsecond'
       AND r.uplink_id = n.uplink_id AND r.value = n.was
+    RETURNING n.number
 """
 
 
@@ -99,13 +101,16 @@ class Recalibrator:
         return True
 
     async def _renew(self, connection: Connection, job: Job) -> None:
+        # The columnstore locks no rows: redecoding is kept off, and what a writer takes away is not told.
+        await connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (DEVICE_LOCK, job.device_id))
         stored = await _read_window(connection, job)
         fresh = await _corrected(connection, job, stored)
         same = (fresh["value"] == stored["value"]) & (fresh["quality"] == stored["quality"])
         same &= (fresh["raw"] == stored["raw"]) | (np.isnan(fresh["raw"]) & np.isnan(stored["raw"]))
         changed = fresh[~same]
         if len(changed):
-            await _rewrite(connection, job, stored["value"][~same], changed)
+            changed = await _rewrite(connection, job, stored["value"][~same], changed)
+        if len(changed):
             await commit_derived(connection, self._writer, changed, replaced=len(changed))
         done = len(stored) < READINGS_A_STEP
         until = from_micros(int(stored["time"][-1])) if len(stored) else None
@@ -143,11 +148,16 @@ async def _flags(connection: Connection, job: Job, readings: Readings) -> npt.ND
     return SingleReading({row["key"]: job.metric_id}, station)(readings)
 
 
-async def _rewrite(connection: Connection, job: Job, was: npt.NDArray[np.float64], changed: Readings) -> None:
+async def _rewrite(
+    connection: Connection, job: Job, was: npt.NDArray[np.float64], changed: Readings
+) -> Readings:
+    """Those of them that were still there."""
     columns: dict[str, Sequence[Any]] = {
         name: changed[name].tolist() for name in ("time", "uplink_id", "value", "raw", "quality")
     }
     first, last = (from_micros(int(changed["time"][at])) for at in (0, -1))
-    await connection.execute(
-        _REWRITE, {**job._asdict(), **columns, "was": was.tolist(), "first": first, "last": last}
-    )
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            _REWRITE, {**job._asdict(), **columns, "was": was.tolist(), "first": first, "last": last}
+        )
+        return changed[sorted({number - 1 for (number,) in await cursor.fetchall()})]

@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 _CHUNK = 1024 * 1024
 _LEVEL = 3
 _TRIES = 3
-# Of the size of the tables, indexes left out; measured between a tenth and a quarter.
+# Of the size of the tables, indexes left out; measured on plain tables: a seventh.
 _EXPECTED_SHARE = 0.3
 POOLED = (
     "pg_dump and pg_restore need the server itself, not PgBouncer: name its own port in "

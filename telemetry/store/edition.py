@@ -28,6 +28,11 @@ HYPERTABLES = {
 }
 
 
+UNPACK_ALL = "SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)"
+"""For a transaction that changes rows of many series by their keys: each unpacks its series' batch in the
+columnstore, and TimescaleDB would refuse beyond 100,000 rows. Elsewhere it means nothing."""
+
+
 def detect(connection: psycopg.Connection[Any]) -> Edition:
     """The edition of this database; TimescaleDB counts once the extension is created in it."""
     cursor = connection.cursor(row_factory=tuple_row)

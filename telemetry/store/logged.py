@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import psycopg
 
+from .edition import UNPACK_ALL
 from .lanes import Readings
 
 Frames = Mapping[int, tuple[int, bytes]]
@@ -48,6 +49,8 @@ _REMOVE = """
     USING unnest(%s::int4[], %s::int2[], %s::int2[], %s::int8[], %s::int8[])
         AS gone (device_id, metric_id, channel, us, uplink_id)
     WHERE r.device_id = gone.device_id AND r.metric_id = gone.metric_id AND r.channel = gone.channel
+      -- said twice, as the columnstore unpacks whatever constants do not exclude
+      AND r.device_id = ANY(%s::int4[]) AND r.metric_id = ANY(%s::int2[])
       AND r.time BETWEEN timestamptz 'epoch' + %s::int8 * interval '1 microsecond'
                      AND timestamptz 'epoch' + %s::int8 * interval '1 microsecond'  -- spares chunks
       AND r.time = timestamptz 'epoch' + gone.us * interval '1 microsecond' AND r.uplink_id = gone.uplink_id
@@ -176,7 +179,9 @@ def _add_stored(cursor: psycopg.Cursor[Any], claims: dict[_Key, list[_Claim]], o
 def _remove(cursor: psycopg.Cursor[Any], gone: list[tuple[_Key, int]]) -> None:
     keys, uplink_ids = [key for key, _ in gone], [uplink_id for _, uplink_id in gone]
     times = [time for *_, time in keys]
-    cursor.execute(_REMOVE, (*_columns(keys), uplink_ids, min(times), max(times)))
+    devices, metrics = (list({key[at] for key in keys}) for at in (0, 1))
+    cursor.execute(UNPACK_ALL)
+    cursor.execute(_REMOVE, (*_columns(keys), uplink_ids, devices, metrics, min(times), max(times)))
 
 
 def _columns(keys: list[_Key]) -> tuple[list[Any], ...]:

@@ -30,7 +30,7 @@ class Layout(NamedTuple):
 
 
 # Queries name device and metric, and the readings of one series by time are what compresses best.
-_SERIES = Layout("device_id,metric_id", '"time" DESC')
+_SERIES = Layout("device_id,metric_id,channel", '"time" DESC')
 LAYOUTS: Mapping[str, Layout] = {"reading": _SERIES, HOUR.aggregate: _SERIES, DAY.aggregate: _SERIES}
 # Days that rollups stay out longer than readings: a refresh writes all series of its bucket anew.
 _LATER = {"reading": 0, HOUR.aggregate: 30, DAY.aggregate: 360}

@@ -11,6 +11,7 @@ import numpy as np
 import psycopg
 
 from .binary import array_text
+from .edition import UNPACK_ALL
 from .lanes import CORRECTED_DTYPE, Readings
 
 # All metrics are asked for: only then the index finds a device's readings of a span of time.
@@ -29,6 +30,7 @@ _REMOVE = """
     USING unnest(%(time)s::int8[], %(metric_id)s::int2[], %(channel)s::int2[], %(uplink_id)s::int8[])
         AS gone (us, metric_id, channel, uplink_id)
     WHERE r.device_id = %(device_id)s AND r.metric_id = gone.metric_id AND r.channel = gone.channel
+      AND r.metric_id = ANY(%(metric_ids)s::int2[])  -- spares unpacking the others in the columnstore
       AND r.time = timestamptz 'epoch' + gone.us * interval '1 microsecond'
       AND r.time BETWEEN timestamptz 'epoch' + %(first)s::int8 * interval '1 microsecond'
                      AND timestamptz 'epoch' + %(last)s::int8 * interval '1 microsecond'  -- spares chunks
@@ -78,7 +80,9 @@ def remove(cursor: psycopg.Cursor[Any], device_id: int, gone: Readings) -> None:
         columns = {
             name: array_text(gone[name].tolist()) for name in ("time", "metric_id", "channel", "uplink_id")
         }
+        columns["metric_ids"] = array_text(np.unique(gone["metric_id"]).tolist())
         ends = {"first": int(gone["time"].min()), "last": int(gone["time"].max())}
+        cursor.execute(UNPACK_ALL)
         cursor.execute(_REMOVE, {"device_id": device_id, **columns, **ends})
 
 

@@ -25,6 +25,7 @@ from ingest.workers import Workers
 from telemetry.clock import ManualClock
 from telemetry.model import RawMessage
 from telemetry.settings import StoreSettings
+from telemetry.store.lanes import unpack
 from telemetry.store.pool import Pool, async_pool, connect
 from tests.ingest.says_json import CODECS, at, frame, register
 from tests.ingest.store import keep_latest, writer
@@ -136,6 +137,27 @@ async def test_an_increment_that_is_none_any_more_goes(
     assert database.execute("SELECT state, readings FROM calibration_job").fetchall() == [
         {"state": "done", "readings": 1}
     ]
+
+
+async def test_one_that_goes_keeps_no_other_devices_from_being_told(
+    database: Database, database_url: str, job: IncrementJob
+) -> None:
+    device = register(database, *MAP)
+    register(database, *MAP, eui="aabbccddeeff0022")
+    with writer(database_url, CODECS) as commit:
+        commit(tips(0, 100), tips(60, 110))
+        await follow(job)
+        commit(*(frame(f"o{n}", 10 * n, {"tips": 7 * n}, eui="aabbccddeeff0022") for n in range(2)))
+        commit(tips(50, 200))  # from here to 110 nobody can tell
+        await follow(job)
+    newest = database.execute(
+        "SELECT b.readings FROM lane_batch b JOIN lane l ON l.id = b.lane WHERE writer = 'increments'"
+        " ORDER BY b.seq DESC LIMIT 1"
+    ).fetchone()
+    assert newest is not None
+    told = unpack(newest["readings"])
+    assert 9 in told["quality"]
+    assert set(told["device_id"].tolist()) == {device, device + 1}
 
 
 async def test_a_gain_corrects_increments_and_not_the_count(

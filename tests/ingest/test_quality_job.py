@@ -207,7 +207,9 @@ async def test_an_alert_on_a_spike_is_withdrawn(database: Database, database_url
 
 
 async def test_flags_reach_compressed_chunks(database: Database, database_url: str, pool: Pool) -> None:
-    if detect(database) is not Edition.COMMUNITY:
+    with psycopg.connect(database_url) as plain:
+        edition = detect(plain)
+    if edition is not Edition.COMMUNITY:
         pytest.skip("compresses nothing")
     device = register(database, LEVEL)
     stand(database, device, "here", asks(**SPIKE))

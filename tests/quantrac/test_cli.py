@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from api.credentials import verify_password
 from quantrac.cli import app
+from telemetry.store.revision import newest_revision
 from tests.program import run
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -43,7 +44,7 @@ def test_migrate_twice_and_status(empty_database_url: str, tmp_path: Path) -> No
     before = run("status", env=env, cwd=tmp_path)
     assert before.returncode == 1
     assert "run `quantrac migrate`" in before.stderr
-    assert "schema empty → 0007" in run("migrate", env=env, cwd=tmp_path).stdout
+    assert f"schema empty → {newest_revision()}" in run("migrate", env=env, cwd=tmp_path).stdout
     assert "as it was" in run("migrate", env=env, cwd=tmp_path).stdout
     status = json.loads(run("status", "--json", env=env, cwd=tmp_path).stdout)
     for subject, name in (
