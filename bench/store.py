@@ -29,12 +29,14 @@ from telemetry.store.edition import detect
 BASE = 1_000_000
 """Readings that the last day of a series is compared with."""
 _NAMES = {
-    "last_day": "last day of one series (144 readings)",
-    "last_day_all": "last day of a station (864 readings)",
-    "last_month_hours": "last month by the hour",
-    "last_year": "last year by the day",
-    "latest": "latest of 10,000 devices",
-    "map": "the map: 1,000 stations",
+    "last_day": "chart: last day of one series, 144 readings",
+    "last_day_all": "chart: last day of a station, six series",
+    "quarter": "chart: 90 days of one series, 13,000 readings thinned to 1,000",
+    "last_year": "chart: last year of one series",
+    "year_of_days": "last year as days",
+    "latest": "latest of 10,000 devices, one metric",
+    "latest_all": "latest of 10,000 devices, all six",
+    "map": "the map: 1,000 stations with the newest of their 10,000 devices",
 }
 
 

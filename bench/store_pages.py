@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -21,6 +21,7 @@ from .province import DEVICES, METRICS, SITES, STATIONS
 
 _WARM_UP = 5
 _MOST = 1000  # items of a page of a list
+_POINTS = 1000  # of a chart
 _SERIES = METRICS[0]
 
 
@@ -78,22 +79,31 @@ def measure(client: httpx.Client, end: datetime, repeat: int, seed: int = 3) -> 
     def span(days: int) -> dict[str, str]:
         return {"from": (end - timedelta(days=days)).astimezone(UTC).isoformat(), "to": end.isoformat()}
 
-    def series(days: int, **more: str | int) -> dict[str, str | int]:
-        return {"device": station(), "metric": _SERIES, **span(days), **more}
+    def chart(days: int, **more: str) -> dict[str, str | int]:
+        return {"device": station(), "points": _POINTS, **span(days), **more}
 
+    few = max(10, repeat // 5)
     asked: dict[str, tuple[str, Callable[[], dict[str, str | int]], int]] = {
-        "last_day": ("/readings", lambda: series(1, limit=_MOST), repeat),
-        "last_day_all": (
-            "/readings",
-            lambda: {"device": station(), **span(1), "limit": _MOST},
-            repeat,
-        ),
-        "last_year": ("/rollups", lambda: series(365, resolution="1d", limit=_MOST), repeat),
-        "last_month_hours": ("/rollups", lambda: series(30, resolution="1h", limit=_MOST), repeat),
-        "latest": ("/latest", lambda: {"metric": _SERIES, "limit": DEVICES}, max(10, repeat // 5)),
-        "map": ("/stations", lambda: {"limit": SITES}, max(10, repeat // 5)),
+        "last_day": ("/series", lambda: chart(1, metric=_SERIES), repeat),
+        "last_day_all": ("/series", lambda: chart(1), repeat),
+        "quarter": ("/series", lambda: chart(90, metric=_SERIES), few),
+        "last_year": ("/series", lambda: chart(365, metric=_SERIES), repeat),
+        "year_of_days": ("/rollups", lambda: _days(station(), span(365)), repeat),
+        "latest": ("/latest", lambda: {"metric": _SERIES, "limit": DEVICES}, few),
+        "latest_all": ("/latest", lambda: {"limit": DEVICES * len(METRICS)}, few),
+        "map": ("/stations", lambda: {"limit": SITES}, few),
     }
     return {name: _took(client, *question) for name, question in asked.items()}
+
+
+def _days(device: str, span: dict[str, str]) -> dict[str, str | int]:
+    return {"device": device, "metric": _SERIES, "resolution": "1d", "limit": _MOST, **span}
+
+
+def _items(answer: dict[str, Any]) -> int:
+    if "series" in answer:
+        return sum(len(line["time"]) for line in answer["series"])
+    return len(answer["items"])
 
 
 def _took(
@@ -109,7 +119,7 @@ def _took(
             raise RuntimeError(f"{path} {asked}: {answer.status_code} {answer.text[:500]}")
         if number >= 0:
             spent.append(seconds * 1000)
-            items = max(items, len(answer.json()["items"]))
+            items = max(items, _items(answer.json()))
     if not items:
         raise RuntimeError(f"{path}: nothing in the answers")
     p50, p95 = np.percentile(spent, [50, 95])
