@@ -23,7 +23,7 @@ from telemetry.model import Quality
 from telemetry.store.flags import base_flag, pack, unpack
 from telemetry.store.lanes import READING_DTYPE
 
-CASES = json.loads((Path(__file__).parents[1] / "data/qartod/cases.json").read_text(encoding="utf-8"))
+CASES = json.loads((Path(__file__).parents[1] / "data/qartod.json").read_text(encoding="utf-8"))
 JANUARY = micros(datetime(2026, 1, 10, tzinfo=UTC))
 TEN_MINUTES = 600_000_000
 _WORDS = {Outcome.PASS: "P", Outcome.SUSPECT: "S", Outcome.FAIL: "F", Outcome.NOT_EVALUATED: "-"}
