@@ -7,6 +7,8 @@ DATA ?= .data
 # Most tests wait more than they compute; each process has a database and a broker of its own. Who has nothing
 # left takes from the others, so that no long file runs alone at the end.
 PARALLEL := -n 4 --dist worksteal
+# Compiled modules are kept, also where the environment says otherwise: a test run starts hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: up dev test test-chaos test-timescaledb check bench lock clean
 

@@ -1,3 +1,15 @@
 """Fixtures live in plug-in modules, one subject each."""
 
+import pytest
+from hypothesis import settings
+
 pytest_plugins = ["tests.plugins.database", "tests.plugins.broker"]
+
+# How long an example takes says how busy the machine is; a test that hangs meets its timeout.
+settings.register_profile("quantrac", deadline=None)
+settings.load_profile("quantrac")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: none is left to run alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -51,8 +51,9 @@ def _shape(relation: str, fields: Sequence[Field], key: tuple[str, ...], *plain:
     """`plain` columns are never NULL; of numbers that may be, NaN stands for it."""
     columns: dict[str, Composable] = {name: Identifier(name) for name in ("device_id", "metric_id", *plain)}
     for field in fields:
-        if field.kind == "number" and field.name not in columns:
-            columns[field.name] = SQL("coalesce({}, 'NaN')").format(Identifier(field.name))
+        if field.kind == "number":  # arrays of the domain that some are of would come as text
+            number = SQL("{}::float8") if field.name in plain else SQL("coalesce({}::float8, 'NaN')")
+            columns[field.name] = number.format(Identifier(field.name))
     return Shape(relation, fields, key, columns)
 
 

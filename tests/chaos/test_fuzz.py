@@ -20,7 +20,7 @@ from telemetry.store.pool import connect
 from tests.kept import kept_messages
 from tests.samples import Sample, formats, samples
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(420)]
 MUTATED = 200_000
 EVERY = 20
 SAMPLES = samples(*formats())

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.chaos
 KILLS = 20
 
 
+@pytest.mark.slow
 async def test_twenty_kills_at_random_instants(stage: Stage, rng: random.Random) -> None:
     await stage.start()
     async with stage.streaming(rate=700):

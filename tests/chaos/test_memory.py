@@ -16,7 +16,7 @@ from bench.messages import write_corpus
 from bench.servers import Broker, Database
 from quantrac.embedded.mosquitto import Mosquitto
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(420)]
 KNOWN = 100_000
 BACKLOG = 500_000
 MOST_MIB = 400

@@ -25,7 +25,7 @@ from tests.wait import until
 
 from .traffic import READINGS, Frame, frames, paced, register_devices
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 ROUNDS = 2
 RATE = 300.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -33,7 +34,8 @@ wal_compression = off
 min_wal_size = '32MB'
 max_wal_size = '128MB'
 """
-_MEMORY, _ROOM = Path("/dev/shm"), 4 * 2**30  # bytes; three servers hold some 300 MB each
+_MEMORY, _ROOM = Path("/dev/shm"), 4 * 2**30  # bytes; each server holds some 300 MB
+_PREFIX = "quantrac-tests-"
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
@@ -58,7 +60,8 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("postgres")
     in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM
     if in_memory:
-        folder = Path(tempfile.mkdtemp(prefix="quantrac-tests-", dir=_MEMORY))
+        _sweep()
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_MEMORY))
     server = EmbeddedPostgres(folder)
     try:
         url = server.start()
@@ -71,6 +74,16 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.stop()
         if in_memory:
             shutil.rmtree(folder)
+
+
+def _sweep() -> None:
+    """End and remove what runs that were killed left in memory."""
+    for left in _MEMORY.glob(f"{_PREFIX}*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not Path("/proc", owner).exists():
+            with contextlib.suppress(Exception):  # another worker may be at it
+                EmbeddedPostgres(left).stop()
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _cheapen_password(url: str, kept: Path) -> None:
