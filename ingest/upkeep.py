@@ -65,7 +65,7 @@ class Upkeep:
         if edition is Edition.COMMUNITY:
             own = retention.apply_retention(connection, self._settings)
             for change in (*own, *policies.apply_settings(connection, self._settings)):
-                _log.info("retention_policy", change=change)
+                _log.warning("policy_changed", change=change, why="the settings of this process say so")
         removed = 0
         for relation, kept in days.items():
             if not kept:

@@ -166,7 +166,7 @@ def _runtime(url: str, ingest: IngestSettings, broker: BrokerInfo | None, addres
 
 
 def _prepare(url: str, store: StoreSettings) -> None:
-    migrate(url)
+    migrate(url, lock_timeout=store.database_migrate_lock_timeout)
     seed(url)
     with connect(url, application="quantrac up", autocommit=True) as connection:
         apply_settings(connection, store)

@@ -103,7 +103,7 @@ async def test_a_replica_that_lags_goes_and_comes_back(
     monkeypatch.setattr("api.reads.LOOK_SECONDS", 0.05)
     url, replica = servers
     store = StoreSettings(
-        database_url=url, database_replica_url=replica.url, database_replica_lag=0.5, database_pool=2
+        database_url=url, database_replica_url=replica.url, database_replica_lag=0.5, database_pool=4
     )
     pool = async_pool(store, application="test")
     reads = Reads(store, pool)
