@@ -17,6 +17,11 @@ def blames_content(error: Exception) -> bool:
     return not isinstance(error, psycopg.Error) or isinstance(error, _OF_A_ROW)
 
 
+def is_held_up(error: Exception) -> bool:
+    """Whether a statement took too long or waited for a lock in vain: some of a batch may do better alone."""
+    return isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.LockNotAvailable)
+
+
 def is_away(error: Exception) -> bool:
     """Whether the database is away, shutting down, or not migrated yet: that passes by itself.
 
@@ -28,3 +33,7 @@ def is_away(error: Exception) -> bool:
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return False
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

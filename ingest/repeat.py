@@ -11,7 +11,7 @@ import structlog
 
 from telemetry.waiting import pause
 
-from .faults import is_away
+from .faults import is_away, one_line
 
 _log = structlog.get_logger()
 RETRY_SECONDS = 3.0
@@ -33,7 +33,7 @@ class Trouble:
 
     def rest_after(self, error: Exception) -> float:
         """Tell what went wrong; the seconds until it is tried again, more each time unless nobody answers."""
-        text = " ".join(str(error).split())
+        text = one_line(error)
         if is_away(error):
             _log.debug("work_waits", work=self._name, error=text)
             return RETRY_SECONDS
