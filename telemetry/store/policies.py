@@ -118,7 +118,7 @@ def apply_policies(
         ]
         changed: list[str] = []
         if columnstore_after is not None:
-            changed += set_layouts(cursor)
+            changed += [*set_layouts(cursor), *_let_readers_be(cursor)]
             jobs += [
                 _Job(name, COMPRESS, timedelta(hours=1), {"compress_after": _days(columnstore_after + later)})
                 for name, later in _LATER.items()
@@ -204,6 +204,33 @@ def set_layouts(cursor: psycopg.Cursor[Any]) -> Iterator[str]:
                 ).format(kind, sql.Identifier(name), layout.segmentby, layout.orderby)
             )
             yield f"{name}: columnstore by {layout.segmentby}, in the order of {layout.orderby}"
+
+
+_EMPTYING = "timescaledb.compress_truncate_behaviour"
+_HAS_EMPTYING = """
+    SELECT EXISTS (
+        SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+        JOIN pg_roles r ON r.oid = s.setrole
+        WHERE d.datname = current_database() AND r.rolname = current_user AND %s = ANY (s.setconfig)),
+        current_setting(%s, true) IS NULL, current_database()
+"""
+
+
+def _let_readers_be(cursor: psycopg.Cursor[Any]) -> Iterator[str]:
+    """Have compression delete the rows of a chunk that somebody reads for long, as a backup does.
+
+    To truncate it waits for the reader, and whoever writes to the chunk waits for both. It is set for our
+    role, whose jobs they are.
+    """
+    has, is_unknown, database = _one(cursor, _HAS_EMPTYING, (f"{_EMPTYING}=truncate_or_delete", _EMPTYING))
+    if has or is_unknown:
+        return
+    cursor.execute(
+        sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET {} = 'truncate_or_delete'").format(
+            sql.Identifier(database), sql.Identifier(*_EMPTYING.split("."))
+        )
+    )
+    yield f"columnstore: {_EMPTYING} truncate_or_delete"
 
 
 _JOBS = """

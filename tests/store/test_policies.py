@@ -106,8 +106,11 @@ def test_elsewhere_there_are_none(database_url: str) -> None:
         assert apply_policies(connection, columnstore_after=7, retain_readings=30, retain_rollups=60) == []
 
 
-def test_settings_are_applied_once(policed: Policed) -> None:
-    assert len(policed.apply(14)) == 3 + 2 + 3  # layouts, refreshes, columnstores
+def test_settings_are_applied_once(policed: Policed, database_url: str) -> None:
+    assert len(policed.apply(14)) == 3 + 1 + 2 + 3  # layouts, their locks, refreshes, columnstores
+    with connect(database_url, application="tests", autocommit=True) as connection:
+        row = connection.execute("SHOW timescaledb.compress_truncate_behaviour").fetchone()
+    assert row == ("truncate_or_delete",)
     assert policed.apply(14) == []
     assert len(policed.apply(14, 365, 730)) == 2 + 3  # refreshes must not look where nothing is left
     assert policed.apply(14, 365, 730) == []
