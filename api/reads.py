@@ -26,11 +26,13 @@ _PRIMARY: LiteralString = (
     "SELECT (CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn() - '0/0'::pg_lsn END)::bigint AS lsn"
 )
 _REPLICA: LiteralString = (
-    "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() - '0/0'::pg_lsn END)::bigint AS lsn"
+    "SELECT pg_is_in_recovery() AS follows,"
+    " (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() - '0/0'::pg_lsn END)::bigint AS lsn"
 )
 _log = structlog.get_logger("api")
 
-State = Literal["none", "ok", "behind", "away"]
+State = Literal["none", "ok", "behind", "away", "promoted"]
+"""`promoted`: it follows nobody any more, so what it has may be as old as that."""
 
 
 class Marks:
@@ -47,10 +49,9 @@ class Marks:
         self._marks.append((now, position))
 
     def lag(self, now: float, position: int | None) -> float | None:
-        """Seconds that a replica at this position is behind; None: further than is known. A position of
-        None is no replica's but a primary's, and is behind nothing."""
+        """Seconds that a replica at this position is behind; None: further than is known, or it has none."""
         if position is None:
-            return 0.0
+            return None
         for n, (at, reached) in enumerate(reversed(self._marks)):
             if reached <= position:
                 return 0.0 if n == 0 else now - at
@@ -109,8 +110,8 @@ class Reads:
         while True:
             try:
                 await self._look()
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                self._note("away", None, " ".join(str(error).split()))
+            except Exception as error:  # whatever it is, the primary answers and we look again
+                self._note("away", None, f"{type(error).__name__}: {' '.join(str(error).split())}")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
@@ -127,9 +128,12 @@ class Reads:
                         self._marks.add(time.monotonic(), found["lsn"])
                 row = await (await replica.execute(_REPLICA)).fetchone()
                 assert row is not None
-                lag = self._marks.lag(time.monotonic(), row["lsn"])
-                near = lag is not None and lag <= self._store.database_replica_lag
-                self._note("ok" if near else "behind", lag)
+                if row["follows"]:
+                    lag = self._marks.lag(time.monotonic(), row["lsn"])
+                    near = lag is not None and lag <= self._store.database_replica_lag
+                    self._note("ok" if near else "behind", lag)
+                else:
+                    self._note("promoted", None)
                 await asyncio.sleep(LOOK_SECONDS)
 
     def _note(self, state: State, lag: float | None, error: str | None = None) -> None:

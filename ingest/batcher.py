@@ -20,6 +20,7 @@ import structlog
 
 from telemetry.model import RawMessage, Reject
 
+from .faults import one_line
 from .layout import Item
 from .metrics import ACK_DELAY, BACKLOG, BATCH, COMMIT, DROPPED, DUPLICATES, REJECTED, RETRIES, STORED
 from .pipeline import parse
@@ -262,7 +263,7 @@ class Batcher:
                 prepared = None  # whether its ids were committed may be in doubt
                 RETRIES.inc()
                 _log.warning(
-                    "database_unavailable", error=_one_line(error), waiting=len(items), retry_in=delay
+                    "database_unavailable", error=one_line(error), waiting=len(items), retry_in=delay
                 )
             self._giving_up.wait(delay)
             delay = min(delay * 2, 5.0)
@@ -285,7 +286,3 @@ def _count(items: Sequence[Item], committed: Committed) -> None:
         message, reject = those[0]
         _log.info("rejected", reason=reason, messages=len(those), detail=reject.detail,
                   dev_eui=reject.dev_eui, topic=message.topic[:200], dedup_key=reject.key.hex())  # fmt: skip
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -96,6 +96,7 @@ class Retrier:
             keep_messages=keep_messages,
             javascript=javascript,
             horizon=horizon,
+            put_aside=False,
         )
         self._horizon = horizon
         self._max_message = max_message

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, LiteralString, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import psycopg
@@ -12,10 +13,11 @@ import structlog
 
 from decoders.registry import Registry
 from telemetry.clock import Clock, micros
-from telemetry.model import Event, Key, Reject, Uplink, UplinkFlag, message_key
+from telemetry.model import Event, Key, RawMessage, Reject, Uplink, UplinkFlag, message_key
 from telemetry.store.lanes import together
 from telemetry.store.registry import DeviceRow, add_unregistered
 from telemetry.store.writer import (
+    HELD_UP,
     Rows,
     UplinkIds,
     Written,
@@ -28,7 +30,8 @@ from telemetry.store.writer import (
 
 from . import moments
 from .directory import Directory, read_directory
-from .faults import blames_content
+from .faults import blames_content, one_line
+from .held_up import BRIEFLY, probe, store_in_parts
 from .horizon import TOO_OLD, Horizon, no_horizon
 from .javascript import NONE, Answers, JavaScript, Outcomes, Unasked
 from .layout import Item, calls, lay_out, sort, unique
@@ -37,6 +40,7 @@ from .text import clean, storable
 
 _log = structlog.get_logger()
 _BATCHES_AHEAD = 3  # that ids are held for
+_BRIEF_SECONDS = 60.0  # that nobody is waited for as long again, once a lock held a batch up
 T = TypeVar("T")
 
 
@@ -108,10 +112,11 @@ class BatchWriter:
         clock: Clock | None = None,
         javascript: JavaScript | None = None,
         horizon: Callable[[], Horizon] = no_horizon,
+        put_aside: bool = True,
     ) -> None:
         """With a clock it measures the lag of what it stores: not for messages that are old on purpose.
         Without `javascript`, frames that need it are stored without readings. Before the `horizon` nothing is
-        stored."""
+        stored. What somebody's lock holds up is `put_aside` as rejects that wait; else `commit` raises."""
         self._connect = connect
         self._writer = writer
         self._codecs = codecs
@@ -119,6 +124,9 @@ class BatchWriter:
         self._clock = clock
         self._javascript = javascript
         self._horizon = horizon
+        self._put_aside = put_aside
+        self._limits: LiteralString | None = None  # of the present transactions
+        self._brief_until = 0.0  # on the monotonic clock
         self._answers = Answers(javascript)
         self._directory = Directory()
         self._ids = UplinkIds()
@@ -207,6 +215,32 @@ class BatchWriter:
         return rest and Prepared.join([prepared._replace(pending=()), rest])
 
     def _commit_unique(self, items: Sequence[Item], prepared: Prepared | None = None) -> Written:
+        limits = BRIEFLY if time.monotonic() < self._brief_until else None
+        try:
+            return self._store(items, prepared, limits)
+        except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
+            if isinstance(error, psycopg.errors.LockNotAvailable):
+                probe(self._open())
+                self._brief_until = time.monotonic() + _BRIEF_SECONDS
+            _log.warning("batch_held_up", error=one_line(error), messages=len(items))
+            written, locked = store_in_parts(items, lambda part, limits: self._store(part, None, limits))
+            if not locked:
+                return written
+            aside = [
+                (message, _reject(message, outcome, HELD_UP, error))
+                for message, outcome in locked
+                if not isinstance(outcome, Reject)
+            ]
+            if not self._put_aside or len(aside) < len(locked):
+                raise
+            _log.warning("put_aside", error=one_line(error), messages=len(aside))
+            REJECTED.labels(HELD_UP).inc(len(aside))
+            return _sum(written, self._transact(aside, None, careful=True))
+
+    def _store(
+        self, items: Sequence[Item], prepared: Prepared | None = None, limits: LiteralString | None = None
+    ) -> Written:
+        self._limits = limits
         try:
             try:
                 return self._transact(items, prepared, careful=False)
@@ -220,18 +254,11 @@ class BatchWriter:
     def _isolate(self, items: Sequence[Item], error: Exception) -> Written:
         if len(items) > 1:
             middle = len(items) // 2
-            halves = (self._commit_unique(items[:middle]), self._commit_unique(items[middle:]))
-            return Written(*(a + b for a, b in zip(*halves, strict=True)))
+            return _sum(*(self._store(half, None, self._limits) for half in (items[:middle], items[middle:])))
         message, outcome = items[0]
         if isinstance(outcome, Reject):
             raise error
-        reject = Reject(
-            key=message_key(message),
-            reason="not_storable",
-            detail=storable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"),
-            dev_eui=outcome.dev_eui,
-            network=outcome.network,
-        )
+        reject = _reject(message, outcome, "not_storable", error)
         _log.info(
             "not_storable", detail=reject.detail, dev_eui=reject.dev_eui, dedup_key=outcome.dedup_key.hex()
         )
@@ -249,6 +276,8 @@ class BatchWriter:
         connection = self._open()
         try:
             with connection.transaction(), connection.cursor(binary=True) as cursor:
+                if self._limits is not None:
+                    cursor.execute(self._limits)
                 version = registry_version(cursor)
                 if version != self._directory.version:
                     self._directory = read_directory(cursor, self._codecs, version, self._javascript)
@@ -332,6 +361,20 @@ class BatchWriter:
             )
         )
         return rows, spare
+
+
+def _sum(*written: Written) -> Written:
+    return Written(*map(sum, zip(*written, strict=True)))
+
+
+def _reject(message: RawMessage, outcome: Uplink | Event, reason: str, error: Exception) -> Reject:
+    return Reject(
+        key=message_key(message),
+        reason=reason,
+        detail=storable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"),
+        dev_eui=outcome.dev_eui,
+        network=outcome.network,
+    )
 
 
 def _is_scripted(item: Item, directory: Directory) -> bool:

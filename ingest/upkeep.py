@@ -61,15 +61,16 @@ class Upkeep:
     def _run(self, connection: psycopg.Connection[Any]) -> int:
         edition, now = detect(connection), self._clock.now()
         days = retention.days_kept(self._settings)
-        retention.forget_passes(connection, [relation for relation, kept in days.items() if not kept])
+        # On Community the database's own policies look after hypertables.
+        by_policy = HYPERTABLES if edition is Edition.COMMUNITY else ()
+        ours = {relation: kept for relation, kept in days.items() if kept and relation not in by_policy}
+        retention.forget_passes(connection, [relation for relation in days if relation not in ours])
         if edition is Edition.COMMUNITY:
             own = retention.apply_retention(connection, self._settings)
             for change in (*own, *policies.apply_settings(connection, self._settings)):
-                _log.info("retention_policy", change=change)
+                _log.warning("policy_changed", change=change, why="the settings of this process say so")
         removed = 0
-        for relation, kept in days.items():
-            if not kept:
-                continue
+        for relation, kept in ours.items():
             before = now - timedelta(days=kept)
             if edition is not Edition.PLAIN and relation in retention.FOLLOWS:
                 before = retention.not_before(connection, retention.FOLLOWS[relation], before)
@@ -86,8 +87,6 @@ class Upkeep:
     ) -> int | None:
         """How many went; None when asked to stop before the last."""
         chunked = edition is not Edition.PLAIN and relation in HYPERTABLES
-        if chunked and edition is Edition.COMMUNITY:
-            return 0  # the database's own policy does it
         readings, gone = retention.Readings(), 0
         while not self._stopping.is_set():
             started = time.perf_counter()

@@ -85,8 +85,18 @@ def _of_the_database(error: Exception) -> str | None:
 
     if isinstance(error, psycopg.errors.UndefinedTable):
         return "the database has no Quantrac schema yet; run `quantrac migrate`."
+    text = " ".join(str(error).split())
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return f"somebody holds what this needs ({text}); try again when a backup or another job has ended."
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return (
+            f"the database gave it up, as it took too long ({text}). Behind a pooler the role's "
+            "statement_timeout holds: name the server itself in QUANTRAC_DATABASE_URL."
+        )
+    if isinstance(error, psycopg.errors.DiskFull):
+        return f"the database's disk is full ({text}). Make room, then try again."
     if isinstance(error, psycopg.OperationalError):
-        return f"the database does not answer ({' '.join(str(error).split())}). " + (
+        return f"the database does not answer ({text}). " + (
             cure(error) or "Is `quantrac up` running, and does QUANTRAC_DATABASE_URL name the right server?"
         )
     return None

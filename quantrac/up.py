@@ -166,10 +166,11 @@ def _runtime(url: str, ingest: IngestSettings, broker: BrokerInfo | None, addres
 
 
 def _prepare(url: str, store: StoreSettings) -> None:
-    migrate(url)
+    migrate(url, lock_timeout=store.database_migrate_lock_timeout)
     seed(url)
     with connect(url, application="quantrac up", autocommit=True) as connection:
-        apply_settings(connection, store)
+        for change in apply_settings(connection, store):
+            _log.info("policy_changed", change=change)
 
 
 async def _first_admin(url: str, data_dir: Path) -> str | None:

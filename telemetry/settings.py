@@ -30,6 +30,8 @@ from .errors import SettingsError
 PREFIX = "QUANTRAC_"
 FILE_VARIABLE = "QUANTRAC_CONFIG"
 DEFAULT_FILE = Path("quantrac.toml")
+LEAST_READINGS = 4
+"""Days that readings are kept at least: rollups are made of them, again when some come late."""
 
 
 def _split(value: object) -> object:
@@ -89,7 +91,12 @@ class StoreSettings(Settings):
         description="PostgreSQL or TimescaleDB, postgresql://user:password@host:5432/database; empty: the "
         "embedded server of `quantrac up`.",
     )
-    database_pool: int = Field(default=8, ge=1, le=200, description="Most connections one process opens.")
+    database_pool: int = Field(
+        default=8,
+        ge=4,
+        le=200,
+        description="Most connections one process opens: some of its work takes two at once.",
+    )
     database_timeout: float = Field(
         default=30.0, gt=0, description="Seconds after which a statement of the API is given up."
     )
@@ -140,7 +147,10 @@ class StoreSettings(Settings):
         "become rejects. 0: for ever, as law and evidence may ask.",
     )
     retain_readings: int = Field(
-        default=0, ge=0, le=36_500, description="Days that readings are kept. 0: for ever, as above."
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Days that readings are kept, 4 at least. 0: for ever, as above.",
     )
     retain_rollups: int = Field(
         default=0,
@@ -170,14 +180,25 @@ class StoreSettings(Settings):
         "take a tenth of the space; other editions have none. 0: never.",
     )
 
+    @field_validator("retain_frames")
+    @classmethod
+    def _hold_readings(cls, value: int) -> int:
+        if 0 < value < LEAST_READINGS:
+            raise ValueError(
+                f"must be 0 or at least {LEAST_READINGS}: so long live readings, which rollups are made of"
+            )
+        return value
+
     @field_validator("retain_readings")
     @classmethod
     def _frames_outlive(cls, value: int, info: ValidationInfo) -> int:
+        if 0 < value < LEAST_READINGS:
+            raise ValueError(f"must be 0 or at least {LEAST_READINGS}: rollups are made of the days before")
         frames = info.data.get("retain_frames", 0)
         if frames and not 0 < value <= frames:
             raise ValueError(
-                f"must be within 1…{frames}: QUANTRAC_RETAIN_FRAMES is {frames}, and a frame lives at least "
-                "as long as its readings"
+                f"must be within {LEAST_READINGS}…{frames}: QUANTRAC_RETAIN_FRAMES is {frames}, and a frame "
+                "lives at least as long as its readings"
             )
         return value
 

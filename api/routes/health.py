@@ -24,7 +24,7 @@ class Health(BaseModel):
 class Readiness(Health):
     """`replica`: whether heavy reads are answered there; the primary answers them else."""
 
-    replica: Literal["none", "ok", "behind", "away"]
+    replica: Literal["none", "ok", "behind", "away", "promoted"]
 
 
 @router.get("/healthz")

@@ -14,8 +14,9 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
-from ..settings import StoreSettings
+from ..settings import LEAST_READINGS, StoreSettings
 from .edition import Edition, detect
+from .pool import Limits, limit
 from .rollups import DAY, HOUR, Rollup, refresh
 
 _LOCK = 0x71706F6C  # "qpol": one that applies policies at a time
@@ -39,7 +40,6 @@ _EVERY = {HOUR: timedelta(minutes=5), DAY: timedelta(minutes=10)}
 # The newest buckets are computed when asked for: most of what is late is so by less.
 _FRESH = {HOUR: "01:00:00", DAY: "1 day"}
 _BATCH = {HOUR: 24, DAY: 30}  # buckets a transaction, when years are to be filled
-_LEAST_REACH = 4  # days; a policy's window holds two buckets at least
 _GROWS_BY = 7  # days
 
 
@@ -51,19 +51,33 @@ class _Job(NamedTuple):
     every: timedelta
     config: Mapping[str, str | int | None]
 
-    def __str__(self) -> str:
-        told = ", ".join(f"{name} {value}" for name, value in self.config.items())
-        return f"{self.relation}: {self.procedure} every {self.every}, {told}"
+    def made(self) -> str:
+        return f"{self.relation}: {self.procedure} {self._words(self.every, self.config)}"
+
+    def changed(self, every: timedelta, config: Mapping[str, Any]) -> str:
+        """`every` and `config` are what it was before."""
+        was = self._words(every, config)
+        return f"{self.relation}: {self.procedure} {was} → {self._words(self.every, self.config)}"
+
+    def _words(self, every: timedelta, config: Mapping[str, Any]) -> str:
+        return ", ".join((f"every {every}", *(f"{name} {config.get(name)}" for name in self.config)))
 
 
 def apply_settings(connection: psycopg.Connection[Any], settings: StoreSettings) -> list[str]:
-    """`apply_policies` as the settings say; their 0 is never, or for ever."""
-    return apply_policies(
-        connection,
-        columnstore_after=settings.columnstore_after or None,
-        retain_readings=settings.retain_readings or None,
-        retain_rollups=settings.retain_rollups or None,
-    )
+    """`apply_policies` as the settings say; their 0 is never, or for ever.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: a backup or a long read holds a table; nothing was changed.
+    """
+    with connection.transaction():
+        # Whoever writes waits behind us while we wait.
+        limit(connection, Limits(lock=settings.database_migrate_lock_timeout))
+        return apply_policies(
+            connection,
+            columnstore_after=settings.columnstore_after or None,
+            retain_readings=settings.retain_readings or None,
+            retain_rollups=settings.retain_rollups or None,
+        )
 
 
 def refresh_kept(connection: psycopg.Connection[Any]) -> None:
@@ -104,7 +118,7 @@ def apply_policies(
         ]
         changed: list[str] = []
         if columnstore_after is not None:
-            changed += set_layouts(cursor)
+            changed += [*set_layouts(cursor), *_let_readers_be(cursor)]
             jobs += [
                 _Job(name, COMPRESS, timedelta(hours=1), {"compress_after": _days(columnstore_after + later)})
                 for name, later in _LATER.items()
@@ -122,6 +136,10 @@ def _days(count: int) -> str:
     return "1 day" if count == 1 else f"{count} days"
 
 
+_STORED_AS = """
+    SELECT materialization_hypertable_schema, materialization_hypertable_name
+    FROM timescaledb_information.continuous_aggregates WHERE view_name = %s
+"""
 _OLDEST_CHUNK = """
     SELECT min(range_start), (extract(epoch FROM now() - min(range_start)) / 86400)::int
     FROM timescaledb_information.chunks
@@ -137,10 +155,13 @@ def _refreshing(cursor: psycopg.Cursor[Any], rollup: Rollup, source: str, days: 
 
     There a refresh would find nothing, and delete what the rollup alone still tells of what was dropped.
     """
-    held = _one(cursor, sql.SQL("SELECT min(time) FROM {}").format(sql.Identifier(rollup.aggregate)))[0]
+    # Not of the view, which would compute what is not filled yet.
+    stored_as = sql.Identifier(*_one(cursor, _STORED_AS, (rollup.aggregate,)))
+    held = _one(cursor, sql.SQL("SELECT min(time) FROM {}").format(stored_as))[0]
     oldest, reach = _one(cursor, _OLDEST_CHUNK, {"name": source})
-    if held is not None and (oldest is None or held < oldest):
-        reach = max(_LEAST_REACH, (reach or 0) - 1)
+    # The first bucket may begin before the first chunk: a day at 17:00 UTC, a chunk at midnight.
+    if held is not None and (oldest is None or held <= oldest - timedelta(seconds=rollup.seconds)):
+        reach = max(LEAST_READINGS, (reach or 0) - 1)
         before = _one(
             cursor,
             "SELECT extract(day FROM (config ->> 'start_offset')::interval)::int"
@@ -151,9 +172,11 @@ def _refreshing(cursor: psycopg.Cursor[Any], rollup: Rollup, source: str, days: 
             reach = before[0]  # it grows with time, which is not worth a change every day
         days = reach if days is None else min(days, reach)
     config = {
-        "start_offset": None if days is None else _days(max(days, _LEAST_REACH)),
+        "start_offset": None if days is None else _days(max(days, LEAST_READINGS)),
         "end_offset": _FRESH[rollup],
         "buckets_per_batch": _BATCH[rollup],
+        # Views take what lies before the newest bucket that is filled as filled: so the oldest first.
+        "refresh_newest_first": False,
     }
     return _Job(rollup.aggregate, REFRESH, _EVERY[rollup], config)
 
@@ -183,13 +206,41 @@ def set_layouts(cursor: psycopg.Cursor[Any]) -> Iterator[str]:
             yield f"{name}: columnstore by {layout.segmentby}, in the order of {layout.orderby}"
 
 
+_EMPTYING = "timescaledb.compress_truncate_behaviour"
+_HAS_EMPTYING = """
+    SELECT EXISTS (
+        SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+        JOIN pg_roles r ON r.oid = s.setrole
+        WHERE d.datname = current_database() AND r.rolname = current_user AND %s = ANY (s.setconfig)),
+        current_setting(%s, true) IS NULL, current_database()
+"""
+
+
+def _let_readers_be(cursor: psycopg.Cursor[Any]) -> Iterator[str]:
+    """Have compression delete the rows of a chunk that somebody reads for long, as a backup does.
+
+    To truncate it waits for the reader, and whoever writes to the chunk waits for both. It is set for our
+    role, whose jobs they are.
+    """
+    has, is_unknown, database = _one(cursor, _HAS_EMPTYING, (f"{_EMPTYING}=truncate_or_delete", _EMPTYING))
+    if has or is_unknown:
+        return
+    cursor.execute(
+        sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET {} = 'truncate_or_delete'").format(
+            sql.Identifier(database), sql.Identifier(*_EMPTYING.split("."))
+        )
+    )
+    yield f"columnstore: {_EMPTYING} truncate_or_delete"
+
+
 _JOBS = """
     SELECT job_id, hypertable_name::text, proc_name::text, schedule_interval, config
     FROM timescaledb_information.jobs WHERE hypertable_name = ANY(%s) AND proc_name = ANY(%s)
 """
 _ADD: Mapping[str, LiteralString] = {
     REFRESH: "SELECT add_continuous_aggregate_policy(%(relation)s::regclass, %(start_offset)s::interval,"
-    " %(end_offset)s::interval, %(every)s, buckets_per_batch => %(buckets_per_batch)s)",
+    " %(end_offset)s::interval, %(every)s, buckets_per_batch => %(buckets_per_batch)s,"
+    " refresh_newest_first => %(refresh_newest_first)s)",
     COMPRESS: "CALL add_columnstore_policy(%(relation)s::regclass, after => %(compress_after)s::interval,"
     " schedule_interval => %(every)s)",
     RETAIN: "SELECT add_retention_policy(%(relation)s::regclass, drop_after => %(drop_after)s::interval,"
@@ -206,14 +257,13 @@ def _set_jobs(cursor: psycopg.Cursor[Any], wanted: Sequence[_Job]) -> Iterator[s
         if id_ is None:
             values = {"relation": job.relation, "every": job.every, **job.config}
             cursor.execute(_ADD[job.procedure], values)
+            yield job.made()
         elif every != job.every or any(config.get(name) != value for name, value in job.config.items()):
             cursor.execute(
                 "SELECT FROM alter_job(%s, schedule_interval => %s, config => %s)",
                 (id_, job.every, Jsonb({**config, **job.config})),
             )
-        else:
-            continue
-        yield str(job)
+            yield job.changed(every, config)
     for (relation, procedure), (id_, _, _) in held.items():
         cursor.execute("SELECT delete_job(%s)", (id_,))
         yield f"{relation}: no {procedure} any more"

@@ -252,7 +252,11 @@ def _adapt(
             cursor.execute(
                 "SELECT add_retention_policy(%s::regclass, drop_after => %s::interval)", (relation, want)
             )
-        yield f"{relation} is kept {'for ever' if want is None else f'for {want.days} days'}"
+        yield f"{relation} is kept {_length(have)} → {_length(want)}"
+
+
+def _length(kept: timedelta | None) -> str:
+    return "for ever" if kept is None else f"for {kept.days} days"
 
 
 # ---------------------------------------------------------------- the state of it
@@ -325,5 +329,6 @@ def note_pass(
     connection.execute(_ENDED, values)
 
 
-def forget_passes(connection: psycopg.Connection[Any], kept_for_ever: list[str]) -> None:
-    connection.execute("DELETE FROM upkeep WHERE relation = ANY(%s)", (kept_for_ever,))
+def forget_passes(connection: psycopg.Connection[Any], not_ours: list[str]) -> None:
+    """Of relations that are kept for ever, or that the database looks after."""
+    connection.execute("DELETE FROM upkeep WHERE relation = ANY(%s)", (not_ours,))

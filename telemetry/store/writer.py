@@ -33,6 +33,9 @@ FENCE = (
     0x71756672  # "qufr": writers hold it shared, a decode job takes it once to know all see the new registry
 )
 
+HELD_UP = "held_up"
+"""The reason of a reject whose place in the store somebody has locked: it is tried again by itself."""
+
 
 class EventRow(NamedTuple):
     time: datetime
@@ -190,8 +193,9 @@ _INSERT_EVENT = """
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (time, dedup_key) DO NOTHING
 """
 _INSERT_REJECT = """
-    INSERT INTO reject (key, received_at, reason, field, detail, dev_eui, network, source, topic, message)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (key) DO NOTHING
+    INSERT INTO reject
+        (key, received_at, reason, field, detail, dev_eui, network, state, source, topic, message)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (key) DO NOTHING
 """
 
 
@@ -250,7 +254,7 @@ def _event_values(row: EventRow) -> tuple[Any, ...]:
 def _reject_values(row: RejectRow) -> tuple[Any, ...]:
     r = row.reject
     why = (UUID(bytes=r.key), row.received_at, r.reason, r.field, r.detail, r.dev_eui, r.network)
-    return (*why, row.source, row.topic, row.message)
+    return (*why, "waiting" if r.reason == HELD_UP else "open", row.source, row.topic, row.message)
 
 
 def _copy(cursor: psycopg.Cursor[Any], statement: str, parts: Sequence[bytes]) -> None:

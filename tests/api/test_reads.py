@@ -34,7 +34,7 @@ def test_the_distance_of_a_replica_as_time() -> None:
     assert marks.lag(6, 300) == 0
     assert marks.lag(6, 299) == 4, "it has what was there at 2, and misses something since"
     assert marks.lag(6, 99) is None
-    assert marks.lag(6, None) == 0, "a primary"
+    assert marks.lag(6, None) is None, "it has replayed nothing yet"
 
 
 class Replica:
@@ -61,6 +61,9 @@ class Replica:
 
     def stop(self) -> None:
         self._control("stop", "-m", "immediate")
+
+    def promote(self) -> None:
+        self._control("promote")
 
     def _control(self, *arguments: str | Path) -> None:
         self._run(self._account.command(programs() / "pg_ctl", "-D", self._data, "-w", *arguments))
@@ -103,7 +106,7 @@ async def test_a_replica_that_lags_goes_and_comes_back(
     monkeypatch.setattr("api.reads.LOOK_SECONDS", 0.05)
     url, replica = servers
     store = StoreSettings(
-        database_url=url, database_replica_url=replica.url, database_replica_lag=0.5, database_pool=2
+        database_url=url, database_replica_url=replica.url, database_replica_lag=0.5, database_pool=4
     )
     pool = async_pool(store, application="test")
     reads = Reads(store, pool)
@@ -135,6 +138,23 @@ async def test_a_replica_that_lags_goes_and_comes_back(
             replica.start()
             await until(lambda: reads.state == "ok")
             assert await answered() == replica.port
+            replica.promote()
+            await until(lambda: reads.state == "promoted")
+            assert await answered() != replica.port, "it has what there was when it was promoted"
+
+
+async def test_looking_goes_on_after_any_fault(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.reads.LOOK_SECONDS", 0.01)
+    store, looks = StoreSettings(database_url=database_url, database_replica_url=database_url), [0]
+
+    async def look(_: Reads) -> None:
+        looks[0] += 1
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(Reads, "_look", look)
+    pool = async_pool(store, application="test")
+    async with pool, Reads(store, pool).open():
+        await until(lambda: looks[0] > 2)
 
 
 async def test_the_api_answers_without_its_replica(database_url: str, accounts: None) -> None:

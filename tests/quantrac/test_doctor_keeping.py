@@ -89,8 +89,10 @@ def test_a_pooler_without_time_outs_and_a_replica_that_is_none(
     ("given", "variable", "words"),
     [
         ({"retain_frames": 90}, "QUANTRAC_RETAIN_READINGS", "a frame lives at least as long as its readings"),
-        ({"retain_frames": 90, "retain_readings": 91}, "QUANTRAC_RETAIN_READINGS", "within 1…90"),
+        ({"retain_frames": 90, "retain_readings": 91}, "QUANTRAC_RETAIN_READINGS", "within 4…90"),
         ({"retain_rollups": 90}, "QUANTRAC_RETAIN_ROLLUPS", "must be 0 as well"),
+        ({"retain_readings": 3}, "QUANTRAC_RETAIN_READINGS", "0 or at least 4"),
+        ({"retain_frames": 3, "retain_readings": 3}, "QUANTRAC_RETAIN_FRAMES", "0 or at least 4"),
         ({"retain_readings": 90, "retain_rollups": 30}, "QUANTRAC_RETAIN_ROLLUPS", "at least 90"),
     ],
 )

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from typing import Any
 
+import psycopg
 import pytest
 import typer
 
 from quantrac import cli
-from quantrac.main import MODULES, application
+from quantrac.main import MODULES, _of_the_database, application
 from tests.program import run
 
 _PLACES = [(module, command) for module, commands in MODULES.items() for command in commands]
@@ -60,3 +61,19 @@ def test_an_unknown_command_is_told_with_its_neighbours() -> None:
     done = run("statu")
     assert done.returncode == 2
     assert "status" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (psycopg.errors.LockNotAvailable("canceling statement due to lock timeout"), "somebody holds what"),
+        (psycopg.errors.QueryCanceled("canceling statement"), "took too long"),
+        (psycopg.errors.DiskFull("could not extend file"), "disk is full"),
+        (psycopg.OperationalError("connection refused"), "does not answer"),
+    ],
+)
+def test_what_the_database_objects_to_is_told_by_its_kind(error: psycopg.Error, told: str) -> None:
+    message = _of_the_database(error)
+    assert message is not None
+    assert told in message
+    assert str(error) in message

@@ -12,9 +12,10 @@ import pytest
 
 from quantrac.doctor.edition import check_edition, judge
 from telemetry.clock import micros
+from telemetry.settings import StoreSettings
 from telemetry.store.edition import Edition, detect
 from telemetry.store.lanes import READING_DTYPE
-from telemetry.store.policies import COMPRESS, REFRESH, RETAIN, apply_policies, refresh_kept
+from telemetry.store.policies import COMPRESS, REFRESH, RETAIN, apply_policies, apply_settings, refresh_kept
 from telemetry.store.pool import connect
 from telemetry.store.rollups import DAY, HOUR
 from telemetry.store.writer import copy_readings
@@ -64,6 +65,17 @@ class Policed:
         with self.connection.transaction(), self.connection.cursor() as cursor:
             copy_readings(cursor, np.array(rows, READING_DTYPE))
 
+    def batch(self) -> None:
+        """As much of the hours as the first transaction of their policy fills."""
+        job = self.ask(
+            """SELECT alter_job(job_id, config_merge => '{"max_batches_per_execution": 1}')
+            FROM timescaledb_information.jobs WHERE proc_name = %s AND hypertable_name = %s""",
+            REFRESH,
+            HOUR.aggregate,
+        )
+        assert job
+        self.run(REFRESH, HOUR.aggregate)
+
     def ask(self, query: str, *values: Any) -> Any:
         row = self.connection.execute(query, values).fetchone()  # type: ignore[arg-type]
         assert row is not None
@@ -94,8 +106,11 @@ def test_elsewhere_there_are_none(database_url: str) -> None:
         assert apply_policies(connection, columnstore_after=7, retain_readings=30, retain_rollups=60) == []
 
 
-def test_settings_are_applied_once(policed: Policed) -> None:
-    assert len(policed.apply(14)) == 3 + 2 + 3  # layouts, refreshes, columnstores
+def test_settings_are_applied_once(policed: Policed, database_url: str) -> None:
+    assert len(policed.apply(14)) == 3 + 1 + 2 + 3  # layouts, their locks, refreshes, columnstores
+    with connect(database_url, application="tests", autocommit=True) as connection:
+        row = connection.execute("SHOW timescaledb.compress_truncate_behaviour").fetchone()
+    assert row == ("truncate_or_delete",)
     assert policed.apply(14) == []
     assert len(policed.apply(14, 365, 730)) == 2 + 3  # refreshes must not look where nothing is left
     assert policed.apply(14, 365, 730) == []
@@ -122,6 +137,44 @@ def test_late_readings_of_compressed_chunks_show_in_the_rollups(policed: Policed
     policed.run(COMPRESS, "reading")  # what came late joins the others
     assert policed.ask("SELECT count(*) FROM reading") == 5
     assert policed.ask("SELECT sum(count) FROM reading_1h") == 5
+
+
+def test_rollups_are_right_while_they_are_filled(policed: Policed) -> None:
+    policed.store(*((timedelta(days=days), 1.0) for days in range(1, 41)))
+    policed.apply(7)
+    assert policed.apply(7, 365) != [], (
+        "nothing filled, so nothing can be lost: the reach is that of the setting"
+    )
+    for _ in range(10):  # the first lie before the data, where their chunk begins
+        policed.batch()
+        if policed.materialised():
+            break
+    assert 0 < policed.materialised() < 40
+    assert policed.ask("SELECT sum(count) FROM reading_1h") == 40
+    assert policed.ask("SELECT sum(count) FROM reading_1d") == 40
+    policed.refresh()
+    assert policed.ask("SELECT sum(count) FROM reading_1h") == 40
+
+
+def test_an_older_jobs_order_is_mended(policed: Policed) -> None:
+    policed.apply(7)
+    policed.connection.execute(
+        "SELECT alter_job(job_id, config => config - 'refresh_newest_first')"
+        " FROM timescaledb_information.jobs WHERE proc_name = %s",
+        (REFRESH,),
+    )
+    changed = policed.apply(7)
+    assert [line.partition(" ")[0] for line in changed] == [f"{HOUR.aggregate}:", f"{DAY.aggregate}:"]
+    assert all("refresh_newest_first None → every" in line for line in changed)
+    assert policed.apply(7) == []
+
+
+def test_settings_wait_for_a_table_no_longer_than_they_may(policed: Policed, database_url: str) -> None:
+    store = StoreSettings(database_url=database_url, database_migrate_lock_timeout=0.1)
+    with connect(database_url, application="a backup") as other:
+        other.execute("LOCK TABLE reading IN ACCESS SHARE MODE")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            apply_settings(policed.connection, store)
 
 
 def test_readings_are_dropped_and_rollups_stay(policed: Policed) -> None:
