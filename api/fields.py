@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar
@@ -51,6 +52,11 @@ def storable(text: str) -> str:
     if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
         raise ValueError("holds a character that cannot be stored (U+0000 or half of a surrogate pair)")
     return text
+
+
+def _composed(text: str) -> str:
+    """In NFC, the form in which imported names and typed words are compared."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _plain_json(node: Any, depth: int = 0) -> Any:
@@ -114,13 +120,26 @@ def _in_utc(value: datetime) -> datetime:
     return utc
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), AfterValidator(storable)]
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=500),
+    AfterValidator(storable),
+    AfterValidator(_composed),
+]
 """A name or a remark; may be empty."""
 Name = Annotated[Text, Field(min_length=1)]
-LongText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000), AfterValidator(storable)]
+LongText = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=4000),
+    AfterValidator(storable),
+    AfterValidator(_composed),
+]
 JsonObject = Annotated[dict[str, Any], AfterValidator(lambda node: _plain_json(node))]
 """A definition of free form."""
-Words = Annotated[str, Query(max_length=200, description="Found anywhere in the name, in either case.")]
+Words = Annotated[
+    Annotated[str, AfterValidator(storable), AfterValidator(_composed)] | None,
+    Query(max_length=200, description="Found anywhere in the name, in either case."),
+]
 DevEui = Annotated[
     str, AfterValidator(_dev_eui), WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{16}$"})
 ]

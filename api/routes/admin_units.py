@@ -123,7 +123,7 @@ async def list_units(
     at: Moment | None = None,
     level: Level | None = None,
     parent: str | None = None,
-    q: Annotated[str | None, Words] = None,
+    q: Words = None,
 ) -> Page[UnitView]:
     """The units of a moment, by default of now, by code."""
     where = Where(fetch=page.fetch, at=at)

@@ -48,11 +48,14 @@ _RESOLVE = {"unit": unit_id, "owner": owner_id, "facility": facility_id}
 
 
 class PeriodBody(Body):
-    """From `from` (null: ever) until before `to` (null: until further notice); neither lies ahead."""
+    """From `from` (null: ever) until before `to` (null: until further notice); neither lies ahead.
+
+    `from` has to be said: forgotten, it would rewrite all that was told before.
+    """
 
     model_config = ConfigDict(populate_by_name=True)
 
-    start: Moment | None = Field(None, alias="from")
+    start: Moment | None = Field(alias="from")
     end: Moment | None = Field(None, alias="to")
 
 

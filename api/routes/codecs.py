@@ -104,7 +104,7 @@ class TrialView(BaseModel):
 
 
 @router.get("", dependencies=[Depends(require("viewer"))])
-async def list_all(page: Paging, db: Db, services: Svc, q: Words | None = None) -> Page[CodecView]:
+async def list_all(page: Paging, db: Db, services: Svc, q: Words = None) -> Page[CodecView]:
     """Codecs by id, each with its newest version."""
     registry = await asyncio.to_thread(services.codecs)
     rows = await list_codecs(db, registry, _KEYSET.after(page.cursor), q, page)

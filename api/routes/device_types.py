@@ -80,7 +80,7 @@ class DeviceTypeView(BaseModel):
 
 
 @router.get("", dependencies=[Depends(require("viewer"))])
-async def list_device_types(page: Paging, db: Db, q: Words | None = None) -> Page[DeviceTypeView]:
+async def list_device_types(page: Paging, db: Db, q: Words = None) -> Page[DeviceTypeView]:
     """Device types by id; `q` is found in id, vendor or model."""
     where = Where(fetch=page.fetch)
     where.add("concat_ws(' ', id, vendor, model) ILIKE %(words)s", words=like(q))

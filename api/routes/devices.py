@@ -110,7 +110,7 @@ async def list_devices(
     db: Db,
     status: DeviceStatus | None = None,
     station: str | None = None,
-    q: Annotated[str | None, Words] = None,
+    q: Words = None,
 ) -> Page[DeviceView]:
     """Devices by DevEUI, each with its newest readings."""
     where = Where(fetch=page.fetch)

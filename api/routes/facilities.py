@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
 
 import psycopg
 from fastapi import APIRouter, Depends, Response
@@ -99,7 +98,7 @@ async def list_facilities(
     db: Db,
     owner: str | None = None,
     sector: str | None = None,
-    q: Annotated[str | None, Words] = None,
+    q: Words = None,
 ) -> Page[FacilityView]:
     """Facilities by code."""
     where = Where(fetch=page.fetch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 from psycopg.sql import SQL
@@ -114,7 +113,7 @@ async def list_gateways(
     db: Db,
     registered: bool | None = None,
     owner: str | None = None,
-    q: Annotated[str | None, Words] = None,
+    q: Words = None,
 ) -> Page[GatewayView]:
     """Gateways by id; `registered=false` are those that only traffic told of."""
     where = Where(fetch=page.fetch)

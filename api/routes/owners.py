@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import psycopg
 from fastapi import APIRouter, Depends, Response
 from psycopg.sql import SQL
@@ -60,7 +58,7 @@ class OwnerView(BaseModel):
 
 
 @router.get("", dependencies=[Depends(require("viewer"))])
-async def list_owners(page: Paging, db: Db, q: Annotated[str | None, Words] = None) -> Page[OwnerView]:
+async def list_owners(page: Paging, db: Db, q: Words = None) -> Page[OwnerView]:
     """Owners by code."""
     where = Where(fetch=page.fetch)
     where.add("(name ILIKE %(q)s OR name_en ILIKE %(q)s OR code ILIKE %(q)s)", q=like(q))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from fastapi import APIRouter, Depends, Response
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
@@ -62,7 +60,7 @@ async def list_stations(
     unit: UnitReference | None = None,
     owner: str | None = None,
     facility: str | None = None,
-    q: Annotated[str | None, Words] = None,
+    q: Words = None,
 ) -> Response:
     """Stations by code, with newest readings and state; `unit` takes those in units below it too."""
     where = Where(fetch=page.fetch)

@@ -8,7 +8,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -81,15 +81,7 @@ def writing(path: Path, *, force: bool) -> Iterator[Writer]:
     """
     part = path.with_name(f"{path.name}.part")
     _refuse_existing(path, force)
-    try:
-        file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-    except OSError as error:
-        raise UsageError(f"{part}: cannot be written ({error.strerror})") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"{part}: another backup is being written there") from None
+    with _locked(part) as file:
         try:
             file.truncate()
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -107,11 +99,36 @@ def writing(path: Path, *, force: bool) -> Iterator[Writer]:
             raise
 
 
+def _locked(part: Path) -> IO[bytes]:
+    """The file, ours alone until it is closed."""
+    while True:
+        try:
+            file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        except OSError as error:
+            raise UsageError(f"{part}: cannot be written ({error.strerror})") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise UsageError(f"{part}: another backup is being written there") from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                return file
+        # Its writer came to an end between our two calls: the lock is one of a finished backup.
+        file.close()
+
+
 def _refuse_existing(path: Path, force: bool) -> None:
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; name a file in it")
     if path.exists() and not force:
         raise UsageError(f"{path}: is there already; choose another name, or --force to replace it")
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a part's path, as it was written, can only name a file below the folder it is put in."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
@@ -131,6 +148,9 @@ class Reader:
         except (KeyError, zipfile.BadZipFile) as error:
             raise UsageError(f"{path}: is no complete backup of Quantrac ({error})") from None
         self.manifest = read(text, str(path))
+        for name in self.manifest.parts:
+            if name.startswith(BESIDE) and not _stays_inside(name.removeprefix(BESIDE)):
+                raise self._damaged(name, "its path leads outside")
         if DUMP not in self.manifest.parts:
             raise UsageError(f"{path}: its manifest names no {DUMP}. Take another backup.")
 
@@ -164,11 +184,11 @@ class Reader:
 
     def beside(self) -> dict[str, bytes]:
         """The files beside the database by their relative paths."""
-        names = [name for name in self.manifest.parts if name.startswith(BESIDE)]
-        for name in names:
-            if ".." in PurePosixPath(name).parts:
-                raise self._damaged(name, "its path leads outside")
-        return {name.removeprefix(BESIDE): self._zip.read(name) for name in names}
+        return {
+            name.removeprefix(BESIDE): self._zip.read(name)
+            for name in self.manifest.parts
+            if name.startswith(BESIDE)
+        }
 
     def _damaged(self, name: str, why: str) -> QuantracError:
         return QuantracError(f"{self._path}: {name} is damaged ({why}). Use another backup.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ingest.adapters import AdapterSettings
@@ -29,27 +29,37 @@ def collect(context: Context) -> dict[str, bytes]:
     """Their contents by relative path: the embedded broker's access, settings, codecs, adapters.
 
     Raises:
-        QuantracError: the folder of codecs is too large to be one.
+        QuantracError: a file cannot be read, or the folder of codecs is too large to be one.
     """
     data = context.common.data_dir
     found = {name: data / name for name in _BROKER}
     adapters, codecs = load(AdapterSettings).adapters_file, load(IngestSettings).codecs_dir
     if adapters:
         found[f"adapters/{Path(adapters).name}"] = Path(adapters)
-    if codecs:
-        folder = Path(codecs)
-        found |= {
-            f"codecs/{file.relative_to(folder)}": file for file in folder.rglob("*") if not file.is_symlink()
-        }
-    files = {name: file.read_bytes() for name, file in sorted(found.items()) if file.is_file()}
+    try:
+        if codecs:
+            found |= {f"codecs/{file.relative_to(codecs)}": file for file in _small(Path(codecs))}
+        files = {name: file.read_bytes() for name, file in sorted(found.items()) if file.is_file()}
+    except OSError as error:
+        raise QuantracError(f"{error.filename}: cannot be read ({error.strerror})") from None
     if (settings := _settings()) is not None:
         files["quantrac.toml"] = settings
-    if (size := sum(map(len, files.values()))) > _MOST_BYTES:
-        raise QuantracError(
-            f"{codecs} holds {size // 1024**2} MiB; a folder of codecs (QUANTRAC_CODECS_DIR) is small. "
-            "Name a folder with nothing else in it."
-        )
     return files
+
+
+def _small(folder: Path) -> Iterator[Path]:
+    """The files of the folder of codecs, links left out, as long as they can be codecs by their size."""
+    size = 0
+    for file in folder.rglob("*"):
+        if file.is_symlink() or not file.is_file():
+            continue
+        size += file.stat().st_size
+        if size > _MOST_BYTES:
+            raise QuantracError(
+                f"{folder} holds more than {_MOST_BYTES // 1024**2} MiB; a folder of codecs "
+                "(QUANTRAC_CODECS_DIR) is small. Name a folder with nothing else in it."
+            )
+        yield file
 
 
 def _settings() -> bytes | None:
@@ -68,19 +78,19 @@ def put_back(files: Mapping[str, bytes], data_dir: Path, *, embedded: bool) -> l
 
     In a data folder of `quantrac up` the broker gets its port and passwords back, unless it has some; all
     else goes to the folder `restored` in it, to be looked at by a person.
+
+    Raises:
+        QuantracError: a file cannot be written, or would lie outside the data folder.
     """
     rest: dict[str, bytes] = {}
     for name, content in files.items():
         place = data_dir / name
         if name in _BROKER and embedded and not place.exists():
-            private_folder(place.parent)
-            _write(place, content)
+            _write(place, content, data_dir)
         elif name not in _BROKER:
             rest[name] = content
     for name, content in rest.items():
-        place = data_dir / RESTORED / name
-        private_folder(place.parent)
-        _write(place, content)
+        _write(data_dir / RESTORED / name, content, data_dir)
     if not rest:
         return []
     return [
@@ -89,9 +99,15 @@ def put_back(files: Mapping[str, bytes], data_dir: Path, *, embedded: bool) -> l
     ]
 
 
-def _write(place: Path, content: bytes) -> None:
-    place.touch(mode=0o600)
-    place.write_bytes(content)
+def _write(place: Path, content: bytes, within: Path) -> None:
+    if not place.resolve().is_relative_to(within.resolve()):
+        raise QuantracError(f"{place}: lies outside {within}; is a link in the way?")
+    private_folder(place.parent)
+    try:
+        place.touch(mode=0o600)
+        place.write_bytes(content)
+    except OSError as error:
+        raise QuantracError(f"{place}: cannot be written ({error.strerror})") from None
 
 
 def unreadable_secrets(url: str, context: Context) -> list[str]:

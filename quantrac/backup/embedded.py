@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from quantrac.backup.manifest import Manifest
+from quantrac.backup.restore import Course, Stage
 from quantrac.embedded import DataDirLock, EmbeddedPostgres
 from telemetry.errors import QuantracError
 
 
 @contextmanager
-def empty_database(data_dir: Path, manifest: Manifest) -> Iterator[str]:
+def empty_database(data_dir: Path, manifest: Manifest, course: Course) -> Iterator[str]:
     """The address of a database in `data_dir`, which nobody else uses meanwhile; stopped at the end.
 
-    When the block fails, a database made here is removed again.
+    When the block fails before the restore is whole, a database made here is removed again.
 
     Raises:
         UsageError: `quantrac up` runs on the folder.
@@ -35,7 +36,8 @@ def empty_database(data_dir: Path, manifest: Manifest) -> Iterator[str]:
             yield server.start()
         except BaseException:
             server.stop()
-            if made:
+            if made and course.stage is not Stage.WHOLE:
                 shutil.rmtree(home, ignore_errors=True)
+                course.stage = Stage.BEFORE
             raise
         server.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,12 +86,14 @@ def backup(
             except psycopg.errors.LockNotAvailable as error:
                 raise QuantracError(
                     f"a table stayed locked for a minute ({' '.join(str(error).split())}); does a migration "
-                    "run? Take the backup when it is done."
+                    "run, or a policy that drops or compresses chunks? Take the backup when it is done."
                 ) from None
-            except programs.ProgramFailed:
-                # Between snapshot and locks a policy may have dropped a chunk; then nothing is written yet.
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise QuantracError(f"the role may not read all of the database: {error}") from None
+            except (programs.ProgramFailed, psycopg.errors.UndefinedTable) as error:
+                # A policy may have dropped a chunk before its lock was ours; then nothing is written yet.
                 if attempt == _TRIES or DUMP in writer.parts:
-                    raise
+                    raise QuantracError(str(error)) from None
         writer.finish(manifest)
     return manifest
 
@@ -110,7 +112,7 @@ def _dump(
                 with ThreadPoolExecutor(1) as pool:
                     measuring = pool.submit(_measure, snapshot)
                     try:
-                        writer.add(DUMP, _compressed(first, pipe, size, progress))
+                        writer.add(DUMP, _while(measuring, _compressed(first, pipe, size, progress)))
                         if process.wait() == 0:
                             measured = measuring.result()
                     finally:
@@ -142,7 +144,10 @@ def _snapshot(url: str) -> Iterator[_Snapshot]:
     with connection:
         if is_pooled(connection):
             raise QuantracError(POOLED)
+        names = tables.dumped(connection)
+        connection.commit()
         tables.prepare(connection)
+        tables.lock(connection, names)
         row = connection.execute(
             "SELECT pg_export_snapshot(), clock_timestamp(), current_schema(),"
             " (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass('registry_version')),"
@@ -153,7 +158,7 @@ def _snapshot(url: str) -> Iterator[_Snapshot]:
         revision = current_revision(connection)
         if revision is None:
             raise QuantracError("the database has no Quantrac schema, so there is nothing to back up")
-        yield _Snapshot(
+        snapshot = _Snapshot(
             connection,
             name,
             taken_at.astimezone(UTC),
@@ -163,6 +168,11 @@ def _snapshot(url: str) -> Iterator[_Snapshot]:
             owner,
             namespace,
         )
+        try:
+            yield snapshot
+        except programs.ProgramFailed:
+            connection.execute("SELECT")  # when the database went away, that is what is to be told
+            raise
 
 
 def _arguments(snapshot: _Snapshot) -> list[str]:
@@ -190,6 +200,14 @@ def _compressed(first: bytes, pipe: IO[bytes], size: int, progress: Progress) ->
             yield made
         chunk = pipe.read(_CHUNK)
     yield squeeze.flush()
+
+
+def _while(measuring: Future[dict[str, Table]], chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks; what goes wrong beside them is raised at once, not after hours of dumping."""
+    for chunk in chunks:
+        if measuring.done():
+            measuring.result()
+        yield chunk
 
 
 def _measure(snapshot: _Snapshot) -> dict[str, Table]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import psycopg
@@ -33,17 +35,26 @@ _OURS_STILL_THERE = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """`migrated` is False where Quantrac's own role has to run `quantrac migrate` yet."""
+class Stage(Enum):
+    """How far a restore has come; the value says what it leaves when it ends there."""
 
-    rows: int
-    tables: int
-    migrated: bool
+    BEFORE = "nothing was restored"
+    LOADED = "what was restored was not compared to the end: drop the database and restore again"
+    WHOLE = (
+        "the database is restored, compared, and kept; only what comes after is missing: run `quantrac "
+        "migrate` before the services start (`quantrac up` does it by itself)"
+    )
 
 
-def restore(url: str, backup: Reader, progress: Progress) -> Restored:
-    """Restore the backup's database; afterwards it is as the backup says, row by row, and up to date.
+@dataclass(slots=True)
+class Course:
+    """A restore on its way."""
+
+    stage: Stage = Stage.BEFORE
+
+
+def restore(url: str, backup: Reader, progress: Progress, course: Course) -> None:
+    """Restore the backup's database; afterwards it is as the backup says, row by row.
 
     All comes in one transaction: whatever happens before its end leaves the database empty. It counts as
     Quantrac's only after rows and checksums were compared.
@@ -69,13 +80,22 @@ def restore(url: str, backup: Reader, progress: Progress) -> Restored:
         keep_owner = keeps_owner(guard, manifest)
         with timescaledb_restoring(guard, manifest):
             _load(url, guard, backup, program, keep_owner, progress)
+            course.stage = Stage.LOADED
             _compare(url, manifest)
-        _finish(guard, manifest, keep_owner)
-    if not _may_migrate(url, manifest):
-        return Restored(manifest.rows, len(manifest.tables), migrated=False)
+        # From here on the database counts as complete.
+        guard.execute("INSERT INTO schema_version (version_num) VALUES (%s)", (manifest.schema,))
+        course.stage = Stage.WHOLE
+        for name in manifest.tables:
+            guard.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*name.split(".", 1))))
+
+
+def bring_up_to_date(url: str) -> bool:
+    """The newest schema into a restored database; False where only its owner may: `quantrac migrate` yet."""
+    if not _may_migrate(url):
+        return False
     migrate(url)
     seed(url)
-    return Restored(manifest.rows, len(manifest.tables), migrated=True)
+    return True
 
 
 def _program(manifest: Manifest, major: int) -> programs.Program:
@@ -116,9 +136,11 @@ def _load(
                 for done, chunk in _dump(backup):
                     pipe.write(chunk)
                     progress(done, total)
-        finally:
+        except BaseException:
             # A server notices a client's death only when it next speaks to it.
-            guard.execute(_OURS_STILL_THERE, (_APPLICATION,))
+            with suppress(psycopg.Error):  # what went wrong before tells more
+                guard.execute(_OURS_STILL_THERE, (_APPLICATION,))
+            raise
 
 
 def _contents(backup: Reader, program: programs.Program, env: dict[str, str]) -> list[str]:
@@ -154,14 +176,7 @@ def _compare(url: str, manifest: Manifest) -> None:
         )
 
 
-def _finish(guard: psycopg.Connection[Any], manifest: Manifest, keep_owner: bool) -> None:
-    """From here on the database counts as complete."""
-    for name in manifest.tables:
-        guard.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*name.split(".", 1))))
-    guard.execute("INSERT INTO schema_version (version_num) VALUES (%s)", (manifest.schema,))
-
-
-def _may_migrate(url: str, manifest: Manifest) -> bool:
+def _may_migrate(url: str) -> bool:
     """What a migration makes must belong to the owner of the rest."""
     with connect(url, application=_APPLICATION, autocommit=True) as connection:
         row = connection.execute(

@@ -26,6 +26,18 @@ _TABLES = """
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                       AND d.deptype = 'e')
 """
+# A hypertable's chunks are locked with it; the compressed ones are nobody's children.
+_LOCKED = """
+    SELECT n.nspname, c.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+      AND (n.nspname = current_schema() OR EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb'))
+      AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                      AND d.deptype = 'e')
+    ORDER BY 1, 2
+"""
 _ROLLUPS = """
     SELECT materialization_hypertable_schema, materialization_hypertable_name, 0
     FROM timescaledb_information.continuous_aggregates
@@ -56,6 +68,23 @@ def ours(connection: psycopg.Connection[Any], *, timescaledb: bool) -> list[tupl
     if timescaledb:
         found += connection.execute(_ROLLUPS).fetchall()
     return sorted((schema, name) for schema, name, _ in found)
+
+
+def dumped(connection: psycopg.Connection[Any]) -> list[tuple[str, str]]:
+    """(schema, name) of the tables that pg_dump locks, inheriting ones left out."""
+    return [(schema, name) for schema, name in connection.execute(_LOCKED).fetchall()]
+
+
+def lock(connection: psycopg.Connection[Any], names: list[tuple[str, str]]) -> None:
+    """Whoever wants to change or drop them waits until the transaction ends; readers and writers go on.
+
+    As the transaction's first statement it comes before the snapshot: all of them are in that then.
+    """
+    if names:
+        listed = sql.SQL(", ").join(sql.Identifier(*name) for name in names)
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(listed))
+    # From here on nobody can be waited for who waits for us.
+    connection.execute("SET LOCAL lock_timeout = 0")
 
 
 def size(connection: psycopg.Connection[Any]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -98,8 +98,11 @@ def timescaledb_restoring(guard: psycopg.Connection[Any], manifest: Manifest) ->
     guard.execute("SELECT timescaledb_pre_restore()")
     try:
         yield
-    finally:
-        guard.execute("SELECT timescaledb_post_restore()")
+    except BaseException:
+        with suppress(psycopg.Error):  # what went wrong before tells more
+            guard.execute("SELECT timescaledb_post_restore()")
+        raise
+    guard.execute("SELECT timescaledb_post_restore()")
 
 
 def _provide_timescaledb(guard: psycopg.Connection[Any], manifest: Manifest, version: str) -> None:

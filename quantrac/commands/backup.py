@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +21,7 @@ from telemetry.settings import StoreSettings, load
 
 if TYPE_CHECKING:
     from quantrac.backup.archive import Reader
+    from quantrac.backup.restore import Course
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,7 +45,7 @@ def backup(
 
     context, began = Context(data), time.monotonic()
     url = context.store().database_url
-    with _interruptible("nothing was kept"), progress_bar("backing up") as progress:
+    with _interruptible(lambda: "nothing was kept"), progress_bar("backing up") as progress:
         manifest = make(
             url, file, beside=collect(context), force=force, clock=SystemClock(), progress=progress
         )
@@ -80,9 +81,10 @@ def restore(
     No service may run meanwhile.
     """
     from quantrac.backup.archive import reading
+    from quantrac.backup.restore import Course
 
-    context, began = Context(data), time.monotonic()
-    with reading(file) as found, _interruptible("the database is left empty"):
+    context, course, began = Context(data), Course(), time.monotonic()
+    with reading(file) as found, _interruptible(lambda: course.stage.value):
         with progress_bar("checking the file") as progress:
             found.check(progress)
         manifest = found.manifest
@@ -101,7 +103,7 @@ def restore(
         if check:
             _print(as_json, answer, said, [])
             return
-        notes = _restore(context, found)
+        notes = _restore(context, found, course)
     seconds = round(time.monotonic() - began, 1)
     _print(
         as_json,
@@ -112,29 +114,53 @@ def restore(
     )
 
 
-def _restore(context: Context, found: Reader) -> list[str]:
-    from quantrac.backup.beside import put_back, unreadable_secrets
+def _restore(context: Context, found: Reader, course: Course) -> list[str]:
     from quantrac.backup.embedded import empty_database
     from quantrac.backup.restore import restore as load_database
-    from telemetry.store.policies import apply_settings
-    from telemetry.store.pool import connect
 
     url, folder = load(StoreSettings).database_url, context.common.data_dir
     if url and context.data is not None:
         raise UsageError("--data and QUANTRAC_DATABASE_URL name two databases: unset one of them")
-    notes: list[str] = []
-    with _named(url) if url else empty_database(folder, found.manifest) as target:
+    with (
+        _kept_when_whole(course),
+        _named(url) if url else empty_database(folder, found.manifest, course) as target,
+    ):
         with progress_bar("restoring") as progress:
-            done = load_database(target, found, progress)
-        if done.migrated:
-            with connect(target, application="quantrac restore", autocommit=True) as connection:
-                notes += apply_settings(connection, load(StoreSettings))
-        else:
-            notes.append(
-                f"run `quantrac migrate` with the role {found.manifest.owner!r} before the services start"
-            )
-        notes += unreadable_secrets(target, context)
-    return notes + put_back(found.beside(), folder, embedded=not url)
+            load_database(target, found, progress, course)
+        return _follow_up(context, found, target, embedded=not url)
+
+
+def _follow_up(context: Context, found: Reader, url: str, *, embedded: bool) -> list[str]:
+    """What a restored database needs besides; a sentence for each thing that is left to a person."""
+    from quantrac.backup.beside import put_back, unreadable_secrets
+    from quantrac.backup.restore import bring_up_to_date
+    from telemetry.store.policies import apply_settings
+    from telemetry.store.pool import connect
+
+    notes = put_back(found.beside(), context.common.data_dir, embedded=embedded)
+    if bring_up_to_date(url):
+        with connect(url, application="quantrac restore", autocommit=True) as connection:
+            notes += apply_settings(connection, load(StoreSettings))
+    else:
+        notes.append(
+            f"run `quantrac migrate` with the role {found.manifest.owner!r} before the services start"
+        )
+    return notes + unreadable_secrets(url, context)
+
+
+@contextmanager
+def _kept_when_whole(course: Course) -> Iterator[None]:
+    """An error after the comparison says that the database stays."""
+    from psycopg import Error
+
+    from quantrac.backup.restore import Stage
+
+    try:
+        yield
+    except (QuantracError, Error) as error:
+        if course.stage is not Stage.WHOLE:
+            raise
+        raise QuantracError(f"{error}\n{course.stage.value}") from error
 
 
 @contextmanager
@@ -143,8 +169,8 @@ def _named(url: str) -> Iterator[str]:
 
 
 @contextmanager
-def _interruptible(left: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the work in order."""
+def _interruptible(left: Callable[[], str]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the work in order; `left` says what they leave."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -153,7 +179,7 @@ def _interruptible(left: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise QuantracError(f"interrupted; {left}") from None
+        raise QuantracError(f"interrupted; {left()}") from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

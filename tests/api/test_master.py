@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,7 +89,9 @@ async def test_a_station_and_what_it_belongs_to(
     engineer: httpx.AsyncClient, viewer: httpx.AsyncClient, world: World
 ) -> None:
     await _put(engineer, "owners/so-tnmt", name="Sở Nông nghiệp và Môi trường", kind="agency")
-    await _put(engineer, "owners/nha-may", name="Nhà máy")
+    await _put(engineer, "owners/nha-may", name=unicodedata.normalize("NFD", "Nhà máy"))
+    for typed in ("Nhà máy", unicodedata.normalize("NFD", "nhà")):
+        assert [one["name"] for one in await _items(viewer, "owners", q=typed)] == ["Nhà máy"]
     await _put(engineer, "facilities/kcn", name="KCN Biên Hòa", owner="nha-may", unit="75")
     body = {**BODY, "admin_unit": "", "unit": "70@2025-06-30", "owner": "so-tnmt", "facility": "kcn"}
     made = await _put(engineer, "stations/ta-lai", **body)
@@ -114,6 +117,8 @@ async def test_a_station_and_what_it_belongs_to(
     for query in ({"unit": "75"}, {"unit": "26071"}, {"facility": "kcn"}):
         assert [one["code"] for one in await _items(viewer, "stations", **query)] == ["ta-lai"]
     assert await _items(viewer, "stations", owner="so-tnmt") == []
+    owner = {"what": "owner", "code": "nha-may"}
+    assert fields_of(await engineer.post(f"{API}/stations/ta-lai/history", json=owner)) == ["from"]
     as_problem(await engineer.delete(f"{API}/owners/so-tnmt"), 409)
     device = await _put(engineer, f"devices/{EUI}", device_type="ldds75", station="ta-lai")
     assert (device["unit"], device["owner"], device["facility"]) == ("26071", None, "kcn")
@@ -140,11 +145,14 @@ async def test_a_device_that_moved(
     assert world.one("SELECT version FROM registry_version") > version
     assert world.one("SELECT station_at(%s, %s)", world.device, moved - timedelta(hours=1)) == world.station
     # Said wrongly and mended: what stood there gives way.
-    mended = await engineer.post(path, json={"station": "phu-hiep"})
+    mended = await engineer.post(path, json={"station": "phu-hiep", "from": None})
     assert mended.json()["items"] == [{"station": "phu-hiep", "from": None, "to": None}]
     ahead = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert fields_of(await engineer.post(path, json={"station": "ta-lai", "from": ahead})) == ["from"]
-    assert fields_of(await engineer.post(path, json={"station": "nowhere"})) == ["station"]
+    assert fields_of(await engineer.post(path, json={"station": "nowhere", "from": None})) == ["station"]
+    assert fields_of(await engineer.post(path, json={"station": "ta-lai"})) == ["from"], (
+        "all of it is rewritten"
+    )
     turned = {"station": "ta-lai", "from": moved.isoformat(), "to": (moved - timedelta(1)).isoformat()}
     assert fields_of(await engineer.post(path, json=turned)) == ["to"]
     as_problem(await viewer.post(path, json={"station": "ta-lai"}), 403)
