@@ -10,6 +10,8 @@ import numpy.typing as npt
 import psycopg
 from psycopg.rows import class_row, tuple_row
 
+from telemetry.clock import from_micros
+from telemetry.store.edition import UNPACK_ALL
 from telemetry.store.flags import Flags, Tests
 from telemetry.store.lanes import READING_DTYPE, Readings
 
@@ -95,16 +97,17 @@ _OVERRIDES = """
                 ELSE (extract(epoch FROM valid_to) * 1000000)::int8 END AS "end", quality
     FROM quality_override WHERE device_id = ANY(%s) AND withdrawn_at IS NULL ORDER BY id
 """
-# Each row is found by an index scan: a reading that was replaced meanwhile is left to its own news.
+# Each row is found by an index scan: a reading that was replaced meanwhile is left to its own news. Devices,
+# metrics and times are said twice, as the columnstore unpacks whatever constants do not exclude.
 _WRITE = """
     UPDATE reading r SET quality = n.quality, tests = nullif(n.tests, -1)
     FROM unnest(%(time)s::int8[], %(device_id)s::int4[], %(metric_id)s::int2[], %(channel)s::int2[],
                 %(uplink_id)s::int8[], %(value)s::float8[], %(quality)s::int2[], %(tests)s::int4[])
         AS n (us, device_id, metric_id, channel, uplink_id, value, quality, tests)
-    WHERE r.device_id = n.device_id AND r.metric_id = n.metric_id AND r.channel = n.channel
+    WHERE r.device_id = ANY(%(devices)s::int4[]) AND r.metric_id = ANY(%(metrics)s::int2[])
+      AND r.time BETWEEN %(first)s AND %(last)s
+      AND r.device_id = n.device_id AND r.metric_id = n.metric_id AND r.channel = n.channel
       AND r.time = timestamptz 'epoch' + n.us * interval '1 microsecond'
-      AND r.time BETWEEN timestamptz 'epoch' + %(first)s::int8 * interval '1 microsecond'
-                     AND timestamptz 'epoch' + %(last)s::int8 * interval '1 microsecond'  -- spares chunks
       AND r.uplink_id = n.uplink_id AND r.value = n.value
 """
 
@@ -156,11 +159,17 @@ async def write(connection: Connection, readings: Readings, tests: Tests) -> Non
     order = np.argsort(readings["time"], kind="stable")  # as other jobs lock them: neither waits crosswise
     readings, tests = readings[order], tests[order]
     days = np.flatnonzero(np.diff(readings["time"] // _DAY)) + 1
+    await connection.execute(UNPACK_ALL)
     for some, found in zip(np.split(readings, days), np.split(tests, days), strict=True):
         names = ("time", "device_id", "metric_id", "channel", "uplink_id", "value", "quality")
         columns: Mapping[str, Any] = {name: some[name].tolist() for name in names}
-        ends = {"first": int(some["time"][0]), "last": int(some["time"][-1])}
-        await connection.execute(_WRITE, {**columns, **ends, "tests": found.tolist()})
+        bounds = {
+            "devices": np.unique(some["device_id"]).tolist(),
+            "metrics": np.unique(some["metric_id"]).tolist(),
+            "first": from_micros(int(some["time"][0])),
+            "last": from_micros(int(some["time"][-1])),
+        }
+        await connection.execute(_WRITE, {**columns, **bounds, "tests": found.tolist()})
 
 
 def as_readings(spans: Sequence[Span], stored: Stored, quality: Flags) -> Readings:
