@@ -15,7 +15,6 @@ from datetime import datetime
 import numpy as np
 import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 
 from telemetry.clock import Clock, micros
 from telemetry.store import lanes
@@ -27,6 +26,7 @@ from . import link_store as store
 from .faults import blames_content
 from .link import HOUR, SILENCE, HourOf, Outages, Tally, read_status, tally, union
 from .link_store import Connection, Facts, LinkRow
+from .repeat import Trouble
 
 _log = structlog.get_logger()
 FOLLOWER = "link"
@@ -51,6 +51,7 @@ class LinkJob:
         self._pool = pool
         self._clock = clock
         self._seen: dict[int, tuple[datetime, datetime]] = {}
+        self._trouble = Trouble("link", PASS_SECONDS)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the history until `stop` is set; a database that is away is waited for."""
@@ -59,19 +60,19 @@ class LinkJob:
             await pause(seconds, until=stop)
 
         while not stop.is_set():
+            seconds = PASS_SECONDS
             try:
                 await self._lead(rest, stop)
-            except (psycopg.OperationalError, PoolTimeout) as error:
-                _log.debug("link_waits", error=" ".join(str(error).split()))
-            except Exception:
-                _log.exception("link_failed")
-            await rest(PASS_SECONDS)
+            except Exception as error:
+                seconds = self._trouble.rest_after(error)
+            await rest(seconds)
 
     async def _lead(self, rest: Rest, stop: asyncio.Event) -> None:
         async with leading(self._pool, LEADER) as leader:
             while leader is not None and not stop.is_set():
                 async with self._pool.connection() as connection:
                     await self.follow(connection, rest, stop)
+                self._trouble.over()
                 await rest(PASS_SECONDS)
                 await leader.check()
 

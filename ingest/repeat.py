@@ -11,11 +11,38 @@ import structlog
 
 from telemetry.waiting import pause
 
+from .faults import is_away
+
 _log = structlog.get_logger()
 RETRY_SECONDS = 3.0
+MOST_RETRY_SECONDS = 60.0
 _MOST_REST_SECONDS = 30.0
-# The database is away, busy or not migrated yet. Anything else it objects to is a fault of ours, to be seen.
-_AWAITED = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.UndefinedTable)
+
+
+class Trouble:
+    """What keeps one piece of work, that is done every so many `seconds`, from going on."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name = name
+        self._least = max(seconds, RETRY_SECONDS)
+        self._next = self._least
+
+    def over(self) -> None:
+        """The work went well."""
+        self._next = self._least
+
+    def rest_after(self, error: Exception) -> float:
+        """Tell what went wrong; the seconds until it is tried again, more each time unless nobody answers."""
+        text = " ".join(str(error).split())
+        if is_away(error):
+            _log.debug("work_waits", work=self._name, error=text)
+            return RETRY_SECONDS
+        rest, self._next = self._next, max(self._least, min(2 * self._next, MOST_RETRY_SECONDS))
+        if isinstance(error, psycopg.OperationalError):
+            _log.warning("work_held_up", work=self._name, error=text, retry_in=rest)
+        else:
+            _log.error("work_failed", work=self._name, exc_info=error)
+        return rest
 
 
 async def repeat(
@@ -29,13 +56,15 @@ async def repeat(
 
     `due`, if given, looks first whether there is any: `work` may need a connection of its own.
     """
+    trouble = Trouble(name, seconds)
     while not stop.is_set():
         rest = seconds
         try:
             if due is None or await due():
                 await asyncio.to_thread(work)
+            trouble.over()
         except Exception as error:
-            rest = _rest_after(error, name, seconds)
+            rest = trouble.rest_after(error)
         await pause(rest, until=stop)
 
 
@@ -47,21 +76,14 @@ async def step_by_step(
     It says whether there may be more to do; else it is asked again after `idle` seconds. What goes wrong is
     told and tried again.
     """
+    trouble = Trouble(name, idle)
     while not stop.is_set():
         started = time.perf_counter()
         rest = idle
         try:
             if await step():
                 rest = min((time.perf_counter() - started) * (1 / share - 1), _MOST_REST_SECONDS)
+            trouble.over()
         except Exception as error:
-            rest = _rest_after(error, name, idle)
+            rest = trouble.rest_after(error)
         await pause(rest, until=stop)
-
-
-def _rest_after(error: Exception, name: str, seconds: float) -> float:
-    """Tell what went wrong; how long to wait until it is tried again, where it is `seconds` as a rule."""
-    if isinstance(error, _AWAITED):
-        _log.debug("work_waits", work=name, error=" ".join(str(error).split()))
-        return RETRY_SECONDS
-    _log.error("work_failed", work=name, exc_info=error)
-    return max(seconds, RETRY_SECONDS)

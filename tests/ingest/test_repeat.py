@@ -11,7 +11,7 @@ import pytest
 from psycopg_pool import PoolTimeout
 from structlog.testing import CapturingLogger
 
-from ingest.repeat import repeat, step_by_step
+from ingest.repeat import Trouble, repeat, step_by_step
 
 Runner = Callable[[Callable[[], None], asyncio.Event], Coroutine[Any, Any, None]]
 
@@ -36,6 +36,11 @@ def _stepped(work: Callable[[], None], stop: asyncio.Event) -> Coroutine[Any, An
         (PoolTimeout("no connection"), "debug"),
         (psycopg.InterfaceError("the connection is closed"), "debug"),
         (psycopg.errors.UndefinedTable("not migrated"), "debug"),
+        (psycopg.errors.AdminShutdown("it is shut down"), "debug"),
+        (psycopg.errors.QueryCanceled("it takes too long"), "warning"),
+        (psycopg.errors.LockNotAvailable("somebody holds it"), "warning"),
+        (psycopg.errors.DiskFull("no space left"), "warning"),
+        (psycopg.errors.ConfigurationLimitExceeded("too many locks"), "warning"),
         (psycopg.errors.SyntaxError("a query of ours"), "error"),
         (psycopg.DataError("a value of ours"), "error"),
         (ZeroDivisionError("a fault of ours"), "error"),
@@ -59,3 +64,14 @@ async def test_a_fault_is_told_and_the_work_tried_again(
         await run(work, stop)
     assert [call.method_name for call in log.calls] == [told, told]
     assert all(call.kwargs["work"] == "work" for call in log.calls)
+
+
+def test_who_is_held_up_again_and_again_asks_more_seldom() -> None:
+    trouble, slow = Trouble("work", 2.0), Trouble("work", 3600.0)
+    held_up = psycopg.errors.LockNotAvailable("somebody holds it")
+    assert [trouble.rest_after(held_up) for _ in range(6)] == [3, 6, 12, 24, 48, 60]
+    assert trouble.rest_after(psycopg.OperationalError("it is gone")) == 3
+    assert trouble.rest_after(held_up) == 60
+    trouble.over()
+    assert trouble.rest_after(held_up) == 3
+    assert [slow.rest_after(held_up) for _ in range(2)] == [3600, 3600]
