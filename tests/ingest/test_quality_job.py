@@ -255,6 +255,58 @@ async def test_a_step_that_fails_is_done_again(
     assert flags(database) == [1, 4, 1]
 
 
+async def test_an_order_that_fails_holds_nothing_up(
+    database: Database, database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came is judged all the same, other orders go on, and after some tries it has failed."""
+    here, there = register(database, LEVEL), register(database, LEVEL, eui=OTHER)
+    stand(database, here, "here", asks(**SPIKE))
+    with writer(database_url, CODECS) as commit:
+        commit(level(0, 1.0), level(1, 9.0), level(2, 1.0), level(0, 1.0, "there", eui=OTHER))
+    override(database, there, "water.level", at(0), None, 3)
+    override(database, here, "water.level", at(0), at(1), 3)
+    known = quality_job.orders.find_stretches
+
+    async def held_up(connection: Any, order: Any, after: Any) -> Any:
+        if order.device_id == there:
+            await connection.execute("SELECT 1 / 0 FROM pg_sleep(0)")
+        return await known(connection, order, after)
+
+    def jobs() -> list[tuple[Any, ...]]:
+        rows = database.execute(
+            "SELECT device_id, state, tries FROM quality_job WHERE priority = 0 ORDER BY id"
+        ).fetchall()
+        return [tuple(row.values()) for row in rows]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(quality_job.orders, "find_stretches", held_up)
+        patched.setattr(quality_job, "blames_content", lambda _: False)
+        await QualityJob(pool).step()
+        assert flags(database) == [3, 4, 1, 3]
+        assert jobs() == [(there, "waiting", 1), (here, "waiting", 0)]
+        for _ in range(12):
+            await QualityJob(pool).step()
+    assert jobs() == [(there, "failed", 5), (here, "done", 0)]
+
+
+async def test_a_persons_word_goes_before_the_catalogues(
+    database: Database, database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality_job, "ORDERS_SECONDS", 0)
+    device = register(database, LEVEL)
+    with writer(database_url, CODECS) as commit:
+        commit(level(0, 1.0))
+        await catch_up(pool)
+    database.execute(
+        "INSERT INTO quality_job (device_id, valid_from, why, priority)"
+        " SELECT %s, %s, 'checks of the catalogue', 3 FROM generate_series(1, 20)",
+        (device, at(0)),
+    )
+    override(database, device, "water.level", at(0), None, 4)
+    await QualityJob(pool).step()
+    assert flags(database) == [4]
+
+
 _values = st.sampled_from([1.0, 1.2, 2.5, 6.0, 70.0])
 _sent = st.lists(st.tuples(st.integers(0, 25), _values, st.booleans()), min_size=1, max_size=25)
 

@@ -44,6 +44,8 @@ CREATE TABLE quality_job (
     valid_from   timestamptz NOT NULL,
     valid_to     timestamptz,                    -- not included; NULL: whatever came since
     why          text NOT NULL,
+    priority     smallint NOT NULL DEFAULT 1,    -- 0 a person's word, 1 ordered, 2 settings, 3 the catalogue
+    tries        smallint NOT NULL DEFAULT 0,    -- of this window, that went wrong
     state        text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'failed')),
     requested_at timestamptz NOT NULL DEFAULT now(),
     reached      timestamptz,                    -- readings up to this time are done
@@ -51,7 +53,7 @@ CREATE TABLE quality_job (
     finished_at  timestamptz,
     error        text
 );
-CREATE INDEX quality_job_waiting ON quality_job (id) WHERE state = 'waiting';
+CREATE INDEX quality_job_waiting ON quality_job (priority, tries, id) WHERE state = 'waiting';
 CREATE INDEX quality_job_device ON quality_job (device_id, id);
 
 -- Also when somebody edits with psql.
@@ -61,8 +63,8 @@ DECLARE
 BEGIN
     FOREACH one IN ARRAY CASE TG_OP WHEN 'INSERT' THEN ARRAY[NEW] WHEN 'DELETE' THEN ARRAY[OLD]
                               ELSE ARRAY[OLD, NEW] END LOOP
-        INSERT INTO quality_job (device_id, metric_id, valid_from, valid_to, why)
-        SELECT id, one.metric_id, one.valid_from, one.valid_to, 'override ' || one.id
+        INSERT INTO quality_job (device_id, metric_id, valid_from, valid_to, why, priority)
+        SELECT id, one.metric_id, one.valid_from, one.valid_to, 'override ' || one.id, 0
         FROM device WHERE id = one.device_id;
     END LOOP;
     RETURN NULL;
@@ -72,8 +74,8 @@ CREATE TRIGGER quality_override_touches AFTER INSERT OR UPDATE OR DELETE ON qual
 
 -- What changes for a station changes for its group. How far back: a month, the time in which people look at flags.
 CREATE FUNCTION ask_for_stations(stations integer[], groups text[], reason text) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO quality_job (device_id, valid_from, why)
-    SELECT d.id, now() - interval '31 days', reason
+    INSERT INTO quality_job (device_id, valid_from, why, priority)
+    SELECT d.id, now() - interval '31 days', reason, 2
     FROM device d JOIN station s ON s.id = d.station_id
     WHERE (s.id = ANY(stations) OR s.quality ->> 'group' = ANY(groups))
       AND NOT EXISTS (SELECT FROM quality_job j WHERE j.device_id = d.id AND j.metric_id IS NULL
