@@ -13,11 +13,11 @@ from telemetry.catalogue import CATALOGUE, checks_of
 from telemetry.checks import Check, Checks, Outcome, stored_station_checks
 from telemetry.model import Quality
 from telemetry.store.flags import Flags, Tests, base_flag, pack
+from telemetry.store.overrides import Override
 
 from .qartod import SERIES_DTYPE, Plan, evaluate, outcomes_of, reach
 from .quality_store import (
     Connection,
-    Override,
     Site,
     Span,
     Stored,

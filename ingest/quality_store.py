@@ -14,6 +14,7 @@ from telemetry.clock import from_micros
 from telemetry.store.edition import UNPACK_ALL
 from telemetry.store.flags import Flags, Tests
 from telemetry.store.lanes import READING_DTYPE, Readings
+from telemetry.store.overrides import READ_OVERRIDES, Override
 
 Connection = psycopg.AsyncConnection[Any]
 Stored = npt.NDArray[np.void]
@@ -53,18 +54,6 @@ class Site(NamedTuple):
     checks: str
 
 
-class Override(NamedTuple):
-    """A person's word on readings from `first` to before `end` (µs since 1970)."""
-
-    id: int
-    device_id: int
-    metric_id: int
-    channel: int
-    first: int
-    end: int
-    quality: int
-
-
 # Each look-up is an index scan of its own: joined, the planner may prefer to read the whole table. Packed by
 # the server, since a row by itself costs us more than all that is worked out of it.
 _READ = """
@@ -89,13 +78,6 @@ _SITES = """
 _GROUPS = """
     SELECT s.quality ->> 'group', d.id FROM station s JOIN device d ON d.station_id = s.id
     WHERE s.quality ->> 'group' = ANY(%s) AND s.quality ? 'group' ORDER BY d.id
-"""
-_OVERRIDES = """
-    SELECT id, device_id, metric_id, channel,
-           (extract(epoch FROM valid_from) * 1000000)::int8 AS first,
-           CASE WHEN valid_to IS NULL THEN 9223372036854775807
-                ELSE (extract(epoch FROM valid_to) * 1000000)::int8 END AS "end", quality
-    FROM quality_override WHERE device_id = ANY(%s) AND withdrawn_at IS NULL ORDER BY id
 """
 # Each row is found by an index scan: a reading that was replaced meanwhile is left to its own news. Devices,
 # metrics and times are said twice, as the columnstore unpacks whatever constants do not exclude.
@@ -150,7 +132,7 @@ async def read_groups(connection: Connection, names: Iterable[str]) -> dict[str,
 async def read_overrides(connection: Connection, device_ids: Collection[int]) -> list[Override]:
     """Those that were not withdrawn, oldest first."""
     async with connection.cursor(row_factory=class_row(Override)) as cursor:
-        await cursor.execute(_OVERRIDES, (list(device_ids),))
+        await cursor.execute(READ_OVERRIDES + "AND device_id = ANY(%s) ORDER BY id", (list(device_ids),))
         return await cursor.fetchall()
 
 

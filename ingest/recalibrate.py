@@ -25,7 +25,9 @@ from .calibration_jobs import Connection, Job, fail, next_job, reached
 from .corrections import of_values
 from .decode_jobs import DEVICE_LOCK
 from .faults import blames_content
+from .overrides import Overrides
 from .quality import SingleReading
+from .quality_store import read_overrides
 from .redecode import FENCE_SECONDS
 
 _log = structlog.get_logger()
@@ -105,8 +107,13 @@ class Recalibrator:
         await connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (DEVICE_LOCK, job.device_id))
         stored = await _read_window(connection, job)
         fresh = await _corrected(connection, job, stored)
-        same = (fresh["value"] == stored["value"]) & (fresh["quality"] == stored["quality"])
+        said = Overrides(await read_overrides(connection, [job.device_id]))(fresh)
+        told = np.where(said != 0, said, fresh["quality"])
+        # What came while somebody's word held came with that flag.
+        same = (stored["quality"] == fresh["quality"]) | (stored["quality"] == told)
+        same &= fresh["value"] == stored["value"]
         same &= (fresh["raw"] == stored["raw"]) | (np.isnan(fresh["raw"]) & np.isnan(stored["raw"]))
+        fresh["quality"] = told
         changed = fresh[~same]
         if len(changed):
             changed = await _rewrite(connection, job, stored["value"][~same], changed)

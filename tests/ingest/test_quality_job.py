@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -16,7 +17,10 @@ from alerting.engine import Engine
 from ingest import quality_job
 from ingest.increments import IncrementJob
 from ingest.quality_job import QualityJob
+from ingest.recalibrate import Recalibrator
+from telemetry.clock import micros
 from telemetry.model import RawMessage
+from telemetry.store import lanes
 from telemetry.store.edition import Edition, detect
 from telemetry.store.flags import unpack
 from telemetry.store.pool import Pool
@@ -139,6 +143,39 @@ async def test_a_persons_word_holds_for_what_comes_late(
         )
         await catch_up(pool)
     assert flags(database) == [1] * 6, "the other one holds again"
+    assert await wrong(database, database_url) == []
+
+
+async def test_what_a_person_failed_until_further_notice_never_stands_as_good(
+    database: Database, database_url: str, pool: Pool
+) -> None:
+    """Or it would page: ingest, increments and calibrations commit it with the person's flag."""
+    device = register(database, LEVEL, TIPS)
+    for metric in ("water.level", "rain.increment"):
+        override(database, device, metric, at(1), None, 4)
+    counts = [100, 110, 3, 4]
+    with writer(database_url, CODECS) as commit:
+        commit(*(frame(f"{n}", n, {"level": 1.0, "tips": count}) for n, count in enumerate(counts)))
+    assert flags(database) == [1, 4, 4, 4]
+    await IncrementJob(pool, writer="increments").step()
+    assert flags(database, "rain.increment") == [4, 4, 4]
+    database.execute(
+        "INSERT INTO calibration (device_id, metric_id, channel, valid_from, definition)"
+        " SELECT %s, id, 0, %s, '{\"gain\": 2}' FROM metric WHERE key = 'water.level'",
+        (device, at(0)),
+    )
+    while await Recalibrator(pool, writer="calibrate").step():
+        pass
+    assert flags(database) == [1, 4, 4, 4]
+    told = database.execute("SELECT readings FROM lane_batch").fetchall()
+    every = np.concatenate([lanes.unpack(row["readings"]) for row in told])
+    judged = database.execute("SELECT DISTINCT metric_id FROM quality_override").fetchall()
+    mine = np.isin(every["metric_id"], [row["metric_id"] for row in judged])
+    assert set(every["quality"][mine & (every["time"] >= micros(at(1)))]) == {4}
+    database.execute("UPDATE quality_override SET withdrawn_at = now(), withdrawn_by = 'x'")
+    await catch_up(pool)
+    assert flags(database) == [1, 1, 1, 1]
+    assert flags(database, "rain.increment") == [1, 3, 1], "the restart is not forgotten"
     assert await wrong(database, database_url) == []
 
 

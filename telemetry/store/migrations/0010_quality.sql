@@ -23,8 +23,8 @@ CREATE TABLE quality_override (                  -- the newest that was not with
     device_id   integer NOT NULL REFERENCES device ON DELETE CASCADE,
     metric_id   smallint NOT NULL REFERENCES metric,
     channel     smallint NOT NULL DEFAULT 0 CHECK (channel >= 0),
-    valid_from  timestamptz NOT NULL,
-    valid_to    timestamptz,                     -- not included; NULL: until further notice
+    valid_from  timestamptz NOT NULL CHECK (valid_from >= '1970-01-01 00:00Z' AND valid_from < '9999-01-01 00:00Z'),
+    valid_to    timestamptz CHECK (valid_to >= '1970-01-01 00:00Z' AND valid_to < '9999-01-01 00:00Z'),  -- not included; NULL: until further notice
     quality     smallint NOT NULL CHECK (quality IN (1, 2, 3, 4)),
     reason      text NOT NULL CHECK (reason <> ''),
     created_at  timestamptz NOT NULL DEFAULT now(),
@@ -36,13 +36,17 @@ CREATE TABLE quality_override (                  -- the newest that was not with
 );
 CREATE INDEX quality_override_series ON quality_override (device_id, metric_id, valid_from);
 
+-- Who flags readings as they come has those of now with the registry.
+CREATE TRIGGER quality_override_changed AFTER INSERT OR UPDATE OR DELETE ON quality_override
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_registry();
+
 -- ---------------------------------------------------------------- readings to be judged anew
 CREATE TABLE quality_job (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     device_id    integer NOT NULL REFERENCES device ON DELETE CASCADE,
     metric_id    smallint REFERENCES metric,     -- NULL: all
-    valid_from   timestamptz NOT NULL,
-    valid_to     timestamptz,                    -- not included; NULL: whatever came since
+    valid_from   timestamptz NOT NULL CHECK (valid_from >= '1970-01-01 00:00Z' AND valid_from < '9999-01-01 00:00Z'),
+    valid_to     timestamptz CHECK (valid_to >= '1970-01-01 00:00Z' AND valid_to < '9999-01-01 00:00Z'),  -- not included; NULL: whatever came since
     why          text NOT NULL,
     priority     smallint NOT NULL DEFAULT 1,    -- 0 a person's word, 1 ordered, 2 settings, 3 the catalogue
     tries        smallint NOT NULL DEFAULT 0,    -- of this window, that went wrong
