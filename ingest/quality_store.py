@@ -35,6 +35,7 @@ STORED_DTYPE = np.dtype(
 )
 _EPOCH = 946_684_800_000_000  # µs since 1970
 _DAY = 86_400_000_000  # µs
+EVER = 2**62  # µs
 
 
 class Span(NamedTuple):
@@ -47,11 +48,14 @@ class Span(NamedTuple):
 
 
 class Site(NamedTuple):
-    """Where a device stands, how often it reports (s), and its station's checks, as JSON."""
+    """Where a device stood from `first` to before `end` (µs since 1970), how often it reports (s), and the
+    station's checks, as JSON."""
 
     station_id: int | None
     interval: float | None
     checks: str
+    first: int = -EVER
+    end: int = EVER
 
 
 # Each look-up is an index scan of its own: joined, the planner may prefer to read the whole table. Packed by
@@ -71,13 +75,17 @@ _READ = """
     WHERE r.packed IS NOT NULL ORDER BY n
 """
 _SITES = """
-    SELECT d.id, d.station_id, t.expected_interval, coalesce(s.quality, '{}')::text
-    FROM device d LEFT JOIN device_type t ON t.id = d.device_type LEFT JOIN station s ON s.id = d.station_id
-    WHERE d.id = ANY(%s)
+    SELECT d.id, t.expected_interval, p.station_id, coalesce(s.quality, '{}')::text,
+           (extract(epoch FROM p.valid_from) * 1000000)::int8,
+           (extract(epoch FROM p.valid_to) * 1000000)::int8
+    FROM device d LEFT JOIN device_type t ON t.id = d.device_type
+    LEFT JOIN device_station_period p ON p.device_id = d.id LEFT JOIN station s ON s.id = p.station_id
+    WHERE d.id = ANY(%s) ORDER BY d.id, p.valid_from NULLS FIRST
 """
 _GROUPS = """
-    SELECT s.quality ->> 'group', d.id FROM station s JOIN device d ON d.station_id = s.id
-    WHERE s.quality ->> 'group' = ANY(%s) AND s.quality ? 'group' ORDER BY d.id
+    SELECT DISTINCT s.quality ->> 'group', p.device_id
+    FROM station s JOIN device_station_period p ON p.station_id = s.id
+    WHERE s.quality ->> 'group' = ANY(%s) AND s.quality ? 'group' ORDER BY p.device_id
 """
 # Each row is found by an index scan: a reading that was replaced meanwhile is left to its own news. Devices,
 # metrics and times are said twice, as the columnstore unpacks whatever constants do not exclude.
@@ -111,15 +119,26 @@ async def read_stored(connection: Connection, spans: Sequence[Span]) -> Stored:
     return found
 
 
-async def read_sites(connection: Connection, device_ids: Collection[int]) -> dict[int, Site]:
+async def read_sites(connection: Connection, device_ids: Collection[int]) -> dict[int, Sequence[Site]]:
+    """Where these devices stood, one site behind the other, without a hole."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(_SITES, (list(device_ids),))
         rows = await cursor.fetchall()
-    return {id_: Site(*site) for id_, *site in rows}
+    found: dict[int, list[Site]] = {}
+    for device_id, interval, station_id, checks, first, end in rows:
+        sites = found.setdefault(device_id, [])
+        begin = -EVER if first is None else first
+        if begin > (reached := sites[-1].end if sites else -EVER):
+            sites.append(Site(None, interval, "{}", reached, begin))
+        sites.append(Site(station_id, interval, checks, begin, EVER if end is None else end))
+    for sites in found.values():
+        if sites[-1].end < EVER:
+            sites.append(Site(None, sites[-1].interval, "{}", sites[-1].end))
+    return dict(found)
 
 
 async def read_groups(connection: Connection, names: Iterable[str]) -> dict[str, list[int]]:
-    """The devices at the stations of these groups."""
+    """The devices that are or were at the stations of these groups."""
     found: dict[str, list[int]] = {}
     if asked := list(names):
         async with connection.cursor(row_factory=tuple_row) as cursor:

@@ -122,6 +122,54 @@ async def test_settings_reach_what_is_stored(database: Database, database_url: s
     assert {row["state"] for row in database.execute("SELECT state FROM quality_job").fetchall()} == {"done"}
 
 
+async def test_readings_are_judged_by_the_station_of_their_time(
+    database: Database, database_url: str, pool: Pool
+) -> None:
+    """A flood at one station is none of the limits of another, to which the device moves."""
+    device = register(database, LEVEL)
+    stand(database, device, "deep", asks(gross_range={"fail": [0, 20]}, rate_of_change=None))
+    with writer(database_url, CODECS) as commit:
+        commit(*(level(n - 60, value) for n, value in enumerate([1.0, 15.0, 30.0])), level(60, 15.0))
+        await catch_up(pool)
+        assert flags(database) == [1, 1, 4, 1]
+        stand(database, device, "shallow", asks(gross_range={"fail": [0, 10]}, rate_of_change=None))
+        move = "SELECT set_belonging('device_station', %s, id, %s, NULL) FROM station WHERE code = %s"
+        database.execute(move, (device, at(-1000), "deep"))
+        database.execute(move, (device, at(0), "shallow"))
+        await catch_up(pool)
+        assert flags(database) == [1, 1, 4, 4]
+        database.execute(
+            "INSERT INTO calibration (device_id, metric_id, channel, valid_from, definition)"
+            " SELECT %s, id, 0, %s, '{\"offset\": 1}' FROM metric WHERE key = 'water.level'",
+            (device, at(-1000)),
+        )
+        while await Recalibrator(pool, writer="calibrate").step():
+            pass
+        assert flags(database) == [1, 1, 4, 4]
+        await catch_up(pool)
+        assert await wrong(database, database_url) == []
+        database.execute(move, (device, at(-1000), "shallow"))
+        await catch_up(pool)
+        assert flags(database) == [1, 4, 4, 4], "it was there all the time"
+
+
+async def test_who_goes_is_nobodys_neighbour(database: Database, database_url: str, pool: Pool) -> None:
+    checks = {
+        **asks(neighbour={"suspect": 5, "within": 600, "least": 1}, rate_of_change=None),
+        "group": "group",
+    }
+    gone = register(database, LEVEL, eui=OTHER)
+    stand(database, gone, "one", checks)
+    stand(database, register(database, LEVEL, eui=THIRD), "two", checks)
+    with writer(database_url, CODECS) as commit:
+        commit(level(0, 1.0, eui=OTHER), level(0, 20.0, eui=THIRD))
+        await catch_up(pool)
+    assert flags(database) == [3, 3]
+    database.execute("DELETE FROM device WHERE id = %s", (gone,))
+    await catch_up(pool)
+    assert flags(database)[1:] == [1]
+
+
 async def test_a_persons_word_holds_for_what_comes_late(
     database: Database, database_url: str, pool: Pool
 ) -> None:
