@@ -17,6 +17,7 @@ from telemetry.catalogue import CATALOGUE
 from telemetry.clock import from_micros
 from telemetry.errors import QuantracError
 from telemetry.store.calibrations import read_calibrations
+from telemetry.store.overrides import read_overrides_now
 from telemetry.store.registry import (
     DeviceRow,
     read_device_types,
@@ -114,7 +115,7 @@ def read_directory(
     device type is read as it would be."""
     metric_ids = read_metric_ids(cursor)
     directory = Directory(version=version, metric_ids=metric_ids)
-    directory.flags = SingleReading(metric_ids, read_station_checks(cursor))
+    directory.flags = SingleReading(metric_ids, read_station_checks(cursor), read_overrides_now(cursor))
     directory.counters = read_unmapped_counters(cursor)
     directory.corrections = of_values(read_calibrations(cursor))
     devices = read_devices(cursor)

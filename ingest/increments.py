@@ -19,6 +19,7 @@ from decoders.counters import Kind, increments
 from telemetry.clock import from_micros, micros
 from telemetry.model import Quality
 from telemetry.store import lanes
+from telemetry.store.flags import overridden
 from telemetry.store.lanes import READING_DTYPE, Batch, Readings, TouchedBatch, with_raw
 from telemetry.store.pool import Pool
 from telemetry.store.writer import FENCE
@@ -29,6 +30,8 @@ from .corrections import Corrections
 from .counting import Counter, Counting, Series, read_counting
 from .faults import blames_content
 from .increment_store import Connection, Counts, Span
+from .overrides import Overrides
+from .quality_store import read_overrides, write
 
 _log = structlog.get_logger()
 FOLLOWER = "increments"
@@ -139,6 +142,7 @@ class IncrementJob:
     async def _replace(self, connection: Connection, held: Readings, fresh: Readings) -> int:
         gone, new = _without(held, fresh), _without(fresh, held)
         await store.replace(connection, gone, new)
+        await self._apply_overrides(connection, new)
         told, vanished = new, _without(gone, new, *_SERIES, "time")
         if len(vanished):
             # Who follows single readings learns by their neighbours that one is gone.
@@ -149,6 +153,17 @@ class IncrementJob:
             added = len(new) - len(gone)
             await lanes.commit_derived(connection, self._writer, told, replaced=len(told) - added)
         return len(new) + len(vanished)
+
+    async def _apply_overrides(self, connection: Connection, new: Readings) -> None:
+        """Give increments just stored the flags that people gave, so that nobody is paged before the quality
+        job has them; in the table the flag they came with stays beside it."""
+        devices = np.unique(new["device_id"]).tolist()
+        said = Overrides(await read_overrides(connection, devices) if devices else ())(new)
+        rows = np.flatnonzero(said)
+        if len(rows):
+            base = new["quality"][rows].copy()
+            new["quality"][rows] = said[rows]
+            await write(connection, new[rows], overridden(base))
 
 
 def _spans(parts: Sequence[Readings], counters: Sequence[int]) -> list[Span]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ from telemetry.catalogue import CATALOGUE, checks_of
 from telemetry.checks import Check, Checks, GrossRange, Season, StationChecks
 from telemetry.model import Quality
 from telemetry.store.lanes import Readings
+from telemetry.store.overrides import Override
+
+from .overrides import Overrides
 
 Floats = npt.NDArray[np.float64]
 _HOURS_AHEAD = 7 * 3_600_000_000  # µs: Vietnam's time, without summer time
@@ -18,12 +21,18 @@ _NOWHERE = StationChecks()
 
 
 class SingleReading:
-    """QARTOD's gross range and climatology tests, for readings of many metrics and stations at once."""
+    """QARTOD's gross range and climatology tests, for readings of many metrics and stations at once;
+    before both goes what a person said."""
 
     def __init__(
-        self, metric_ids: Mapping[str, int], stations: Mapping[int, StationChecks] | None = None
+        self,
+        metric_ids: Mapping[str, int],
+        stations: Mapping[int, StationChecks] | None = None,
+        overrides: Iterable[Override] = (),
     ) -> None:
-        """`stations` are the checks of the station of each device, by the device's id, where it has some."""
+        """`stations` are the checks of the station of each device, by the device's id, where it has some;
+        `overrides` come oldest first."""
+        self._said = Overrides(overrides)
         kinds = list({id(kind): kind for kind in (_NOWHERE, *(stations or {}).values())}.values())
         numbers = {id(kind): number for number, kind in enumerate(kinds)}
         self._kind = np.zeros(max(stations or (0,)) + 2, np.int32)  # the last is every later device's
@@ -65,6 +74,9 @@ class SingleReading:
             rows = np.flatnonzero(season >= 0)
             doubted[rows] |= ~usual(value[rows], self._months[season[rows], month(readings["time"][rows])])
         flags[plausible & doubted] = Quality.SUSPECT
+        if self._said:
+            said = self._said(readings)
+            flags = np.where(said != 0, said, flags)
         return flags
 
 

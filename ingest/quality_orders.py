@@ -12,9 +12,10 @@ from .text import storable
 
 Connection = psycopg.AsyncConnection[Any]
 
+TRIES = 5
 _NEXT = """
-    SELECT id, device_id, metric_id, valid_from, valid_to, reached FROM quality_job
-    WHERE state = 'waiting' ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+    SELECT id, device_id, metric_id, valid_from, valid_to, reached, tries FROM quality_job
+    WHERE state = 'waiting' ORDER BY priority, tries, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 """
 # Each look-up is an index scan of its own.
 _STRETCH = """
@@ -29,11 +30,17 @@ _STRETCH = """
 _REACHED = """
     UPDATE quality_job SET
         reached = coalesce(%(until)s::timestamptz, reached), readings = readings + %(changed)s,
+        tries = 0, error = NULL,
         state = CASE WHEN %(until)s::timestamptz IS NULL THEN 'done' ELSE state END,
         finished_at = CASE WHEN %(until)s::timestamptz IS NULL THEN now() END
     WHERE id = %(id)s
 """
-_FAILED = "UPDATE quality_job SET state = 'failed', finished_at = now(), error = %s WHERE id = %s"
+_STUMBLED = """
+    UPDATE quality_job SET tries = %(tries)s, error = %(error)s,
+        state = CASE WHEN %(tries)s < %(most)s THEN state ELSE 'failed' END,
+        finished_at = CASE WHEN %(tries)s < %(most)s THEN NULL ELSE now() END
+    WHERE id = %(id)s
+"""
 
 
 class Order(NamedTuple):
@@ -45,10 +52,11 @@ class Order(NamedTuple):
     valid_from: datetime
     valid_to: datetime | None
     reached: datetime | None
+    tries: int
 
 
 async def next_order(connection: Connection) -> Order | None:
-    """The oldest that waits and nobody else works at, locked."""
+    """What waits and nobody else works at, locked: people's words first, then the oldest."""
     async with connection.cursor(row_factory=class_row(Order)) as cursor:
         await cursor.execute(_NEXT)
         return await cursor.fetchone()
@@ -66,5 +74,7 @@ async def reached(connection: Connection, order: Order, until: datetime | None, 
     await connection.execute(_REACHED, {"until": until, "changed": changed, "id": order.id})
 
 
-async def fail(connection: Connection, order: Order, error: Exception) -> None:
-    await connection.execute(_FAILED, (storable(f"{type(error).__name__}: {error}"), order.id))
+async def stumbled(connection: Connection, order: Order, tries: int, error: Exception) -> None:
+    """Note what went wrong; after `TRIES` it has failed, before that others of its priority go first."""
+    told = storable(f"{type(error).__name__}: {error}")
+    await connection.execute(_STUMBLED, {"tries": tries, "most": TRIES, "error": told, "id": order.id})

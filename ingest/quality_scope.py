@@ -13,11 +13,11 @@ from telemetry.catalogue import CATALOGUE, checks_of
 from telemetry.checks import Check, Checks, Outcome, stored_station_checks
 from telemetry.model import Quality
 from telemetry.store.flags import Flags, Tests, base_flag, pack
+from telemetry.store.overrides import Override
 
 from .qartod import SERIES_DTYPE, Plan, evaluate, outcomes_of, reach
 from .quality_store import (
     Connection,
-    Override,
     Site,
     Span,
     Stored,
@@ -29,7 +29,7 @@ from .quality_store import (
 
 _SECOND = 1_000_000
 _GROWTHS = frozenset(metric.increment for metric in CATALOGUE.values() if metric.increment)
-_NOBODY = Site(None, None, "{}")
+_NOWHERE = (Site(None, None, "{}"),)
 
 
 class Findings(NamedTuple):
@@ -46,7 +46,7 @@ class Scope:
     def __init__(
         self,
         keys: Mapping[int, str],
-        sites: Mapping[int, Site],
+        sites: Mapping[int, Sequence[Site]],
         groups: Mapping[str, Sequence[int]],
         spans: Iterable[Span],
     ) -> None:
@@ -60,18 +60,31 @@ class Scope:
     def device_ids(self) -> set[int]:
         return {span.device_id for span in self.spans}
 
-    def checks(self, device_id: int, metric_id: int) -> Checks:
-        return _checks(self._sites.get(device_id, _NOBODY).checks, self._keys.get(metric_id, ""))
+    def checks(self, device_id: int, metric_id: int, at: int) -> Checks:
+        """What held for its readings at this time (µs since 1970)."""
+        (site,) = (site for site in self._stood(device_id) if site.first <= at < site.end)
+        return self._asked(site, metric_id)
 
-    def others(self, device_id: int) -> list[int]:
-        """The devices at the other stations of its group."""
-        site = self._sites.get(device_id, _NOBODY)
-        group = stored_station_checks(site.checks).group
-        return [
+    def _stood(self, device_id: int) -> Sequence[Site]:
+        return self._sites.get(device_id, _NOWHERE)
+
+    def _asked(self, site: Site, metric_id: int) -> Checks:
+        return _checks(site.checks, self._keys.get(metric_id, ""))
+
+    def _others(self, device_id: int) -> set[int]:
+        """The devices that are or were at other stations of the groups it is or was in."""
+        return {
             other
-            for other in (self._groups.get(group, ()) if group else ())
-            if other in self._sites and self._sites[other].station_id != site.station_id
-        ]
+            for site in self._stood(device_id)
+            if (group := _group(site)) is not None
+            for other in self._groups.get(group, ())
+            if other != device_id and any(_beside(site, there) for there in self._stood(other))
+        }
+
+    def _beside(self, device_id: int, metric_id: int) -> int | None:
+        """How far apart (µs) its readings and its neighbours' are compared, at most; None: they are not."""
+        checks = [self._asked(site, metric_id).get(Check.NEIGHBOUR) for site in self._stood(device_id)]
+        return max((check.within * _SECOND for check in checks if check), default=None)
 
     def judge(self, stored: Stored, overrides: Sequence[Override]) -> Findings:
         """What of the targets among these readings of `spans` is stored otherwise than it ought to be."""
@@ -89,27 +102,34 @@ class Scope:
         owners = np.array([span[:2] for span in self.spans], np.int64).reshape(-1, 2)[stored["span"]]
         series = owners[:, 0] << 32 | owners[:, 1] << 16 | stored["channel"]
         order = np.lexsort((stored["uplink_id"], stored["value"], stored["time"], series))
-        stored, series = stored[order], series[order]
-        _, first, number = np.unique(series, return_index=True, return_inverse=True)
-        owned = [(*owners[order[at]].tolist(), int(stored["channel"][at])) for at in first.tolist()]
+        stored, series, owners = stored[order], series[order], owners[order]
+        stay = self._stays(owners[:, 0], stored["time"])
+        begins = np.ones(len(stored), bool)
+        begins[1:] = (series[1:] != series[:-1]) | (stay[1:] != stay[:-1])
+        first, number = np.flatnonzero(begins), np.cumsum(begins) - 1
+        owned = [
+            (*owners[at].tolist(), int(stored["channel"][at]), self._stood(int(owners[at, 0]))[stay[at]])
+            for at in first.tolist()
+        ]
         rows = np.zeros(len(stored), SERIES_DTYPE)
         rows["series"], rows["time"], rows["value"] = number, stored["time"], stored["value"]
-        growths = [n for n, (_, metric_id, _) in enumerate(owned) if self._keys.get(metric_id) in _GROWTHS]
+        growths = [n for n, (_, metric_id, *_) in enumerate(owned) if self._keys.get(metric_id) in _GROWTHS]
         if growths:
             base = base_flag(stored["quality"], stored["tests"])
             rows["restart"] = np.isin(number, growths) & (base == Quality.SUSPECT)
-        ends = np.append(first[1:], len(stored))
-        bounds = {
-            key: (begin, end) for key, begin, end in zip(owned, first.tolist(), ends.tolist(), strict=True)
-        }
-        for one in overrides:
-            begin, end = bounds.get((one.device_id, one.metric_id, one.channel), (0, 0))
-            some = slice(*(begin + np.searchsorted(rows["time"][begin:end], (one.first, one.end))))
-            rows["override"][some] = one.quality
-        targets = np.zeros(len(stored), bool)
+        bounds: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
         channels: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        for (device_id, metric_id, _), bound in bounds.items():
-            channels.setdefault((device_id, metric_id), []).append(bound)
+        ends = np.append(first[1:], len(stored))
+        for (device_id, metric_id, channel, _), *bound in zip(
+            owned, first.tolist(), ends.tolist(), strict=True
+        ):
+            bounds.setdefault((device_id, metric_id, channel), []).append((bound[0], bound[1]))
+            channels.setdefault((device_id, metric_id), []).append((bound[0], bound[1]))
+        for one in overrides:
+            for begin, end in bounds.get((one.device_id, one.metric_id, one.channel), ()):
+                some = slice(*(begin + np.searchsorted(rows["time"][begin:end], (one.first, one.end))))
+                rows["override"][some] = one.quality
+        targets = np.zeros(len(stored), bool)
         for target in self.targets:
             for begin, end in channels.get(target[:2], ()):
                 times = rows["time"][begin:end]
@@ -117,39 +137,51 @@ class Scope:
                 targets[low : begin + int(np.searchsorted(times, target.last, "right"))] = True
         return stored, rows, self._plans(owned), targets
 
-    def _plans(self, owned: Sequence[tuple[int, int, int]]) -> list[Plan]:
-        of_device: dict[tuple[int, int], list[int]] = {}
-        for number, (device_id, metric_id, _) in enumerate(owned):
-            of_device.setdefault((device_id, metric_id), []).append(number)
+    def _stays(self, devices: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """At which of its device's sites each reading was made: at each a series begins anew."""
+        found = np.zeros(len(time), np.int64)
+        for device_id in np.unique(devices).tolist():
+            if len(sites := self._stood(device_id)) > 1:
+                some = devices == device_id
+                found[some] = np.searchsorted([site.first for site in sites], time[some], "right") - 1
+        return found
+
+    def _plans(self, owned: Sequence[tuple[int, int, int, Site]]) -> list[Plan]:
+        of_device: dict[tuple[int, int], list[tuple[int, Site]]] = {}
+        for number, (device_id, metric_id, _, site) in enumerate(owned):
+            of_device.setdefault((device_id, metric_id), []).append((number, site))
         plans = []
-        for device_id, metric_id, _ in owned:
-            checks, neighbours = self.checks(device_id, metric_id), list[int]()
-            if checks.get(Check.NEIGHBOUR):
-                for other in self.others(device_id):
-                    neighbours += of_device.get((other, metric_id), ())
-            plans.append(Plan(checks, self._sites.get(device_id, _NOBODY).interval, neighbours))
+        for _, metric_id, _, site in owned:
+            checks, group, neighbours = self._asked(site, metric_id), _group(site), list[int]()
+            if group is not None and checks.get(Check.NEIGHBOUR):
+                neighbours = [
+                    number
+                    for other in self._groups.get(group, ())
+                    for number, there in of_device.get((other, metric_id), ())
+                    if _beside(site, there)
+                ]
+            plans.append(Plan(checks, site.interval, neighbours))
         return plans
 
     def _reach(self, device_id: int, metric_id: int) -> tuple[int, int]:
-        site = self._sites.get(device_id, _NOBODY)
-        return _reach(site.checks, self._keys.get(metric_id, ""), site.interval)
+        key = self._keys.get(metric_id, "")
+        every = [_reach(site.checks, key, site.interval) for site in self._stood(device_id)]
+        return max(back for back, _ in every), max(ahead for _, ahead in every)
 
     def _touched(self, spans: Iterable[Span]) -> Iterable[Span]:
         for device_id, metric_id, first, last in spans:
             back, ahead = self._reach(device_id, metric_id)
             yield Span(device_id, metric_id, first - ahead, last + back)
-            for other in self.others(device_id):
-                if neighbour := self.checks(other, metric_id).get(Check.NEIGHBOUR):
-                    beside = neighbour.within * _SECOND
+            for other in self._others(device_id):
+                if beside := self._beside(other, metric_id):
                     yield Span(other, metric_id, first - beside, last + beside)
 
     def _needed(self) -> Iterable[Span]:
         for device_id, metric_id, first, last in self.targets:
             back, ahead = self._reach(device_id, metric_id)
             yield Span(device_id, metric_id, first - back, last + ahead)
-            if neighbour := self.checks(device_id, metric_id).get(Check.NEIGHBOUR):
-                beside = neighbour.within * _SECOND
-                for other in self.others(device_id):
+            if beside := self._beside(device_id, metric_id):
+                for other in self._others(device_id):
                     yield Span(other, metric_id, first - beside, last + beside)
 
 
@@ -186,17 +218,27 @@ async def explain(
         )
         for row in np.flatnonzero(asked).tolist()
     ]
-    return scope.checks(device_id, metric[0]), sorted(found, key=lambda one: one[:2])
+    return scope.checks(device_id, metric[0], at), sorted(found, key=lambda one: one[:2])
 
 
 async def find_scope(connection: Connection, keys: Mapping[int, str], spans: Sequence[Span]) -> Scope:
     """What changes within these spans bear on, by the settings of now; `keys` are the metrics' by id."""
     sites = await read_sites(connection, {span.device_id for span in spans})
-    groups = {stored_station_checks(site.checks).group for site in sites.values()} - {None}
+    groups = {_group(site) for stood in sites.values() for site in stood} - {None}
     members = await read_groups(connection, [group for group in groups if group])
     if further := {device for some in members.values() for device in some} - sites.keys():
         sites |= await read_sites(connection, further)
     return Scope(keys, sites, members, spans)
+
+
+def _group(site: Site) -> str | None:
+    return stored_station_checks(site.checks).group
+
+
+def _beside(site: Site, other: Site) -> bool:
+    """Whether they are different stations of one group."""
+    group = _group(site)
+    return group is not None and group == _group(other) and site.station_id != other.station_id
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

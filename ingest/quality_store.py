@@ -10,8 +10,11 @@ import numpy.typing as npt
 import psycopg
 from psycopg.rows import class_row, tuple_row
 
+from telemetry.clock import from_micros
+from telemetry.store.edition import UNPACK_ALL
 from telemetry.store.flags import Flags, Tests
 from telemetry.store.lanes import READING_DTYPE, Readings
+from telemetry.store.overrides import READ_OVERRIDES, Override
 
 Connection = psycopg.AsyncConnection[Any]
 Stored = npt.NDArray[np.void]
@@ -32,6 +35,7 @@ STORED_DTYPE = np.dtype(
 )
 _EPOCH = 946_684_800_000_000  # µs since 1970
 _DAY = 86_400_000_000  # µs
+EVER = 2**62  # µs
 
 
 class Span(NamedTuple):
@@ -44,23 +48,14 @@ class Span(NamedTuple):
 
 
 class Site(NamedTuple):
-    """Where a device stands, how often it reports (s), and its station's checks, as JSON."""
+    """Where a device stood from `first` to before `end` (µs since 1970), how often it reports (s), and the
+    station's checks, as JSON."""
 
     station_id: int | None
     interval: float | None
     checks: str
-
-
-class Override(NamedTuple):
-    """A person's word on readings from `first` to before `end` (µs since 1970)."""
-
-    id: int
-    device_id: int
-    metric_id: int
-    channel: int
-    first: int
-    end: int
-    quality: int
+    first: int = -EVER
+    end: int = EVER
 
 
 # Each look-up is an index scan of its own: joined, the planner may prefer to read the whole table. Packed by
@@ -80,31 +75,29 @@ _READ = """
     WHERE r.packed IS NOT NULL ORDER BY n
 """
 _SITES = """
-    SELECT d.id, d.station_id, t.expected_interval, coalesce(s.quality, '{}')::text
-    FROM device d LEFT JOIN device_type t ON t.id = d.device_type LEFT JOIN station s ON s.id = d.station_id
-    WHERE d.id = ANY(%s)
+    SELECT d.id, t.expected_interval, p.station_id, coalesce(s.quality, '{}')::text,
+           (extract(epoch FROM p.valid_from) * 1000000)::int8,
+           (extract(epoch FROM p.valid_to) * 1000000)::int8
+    FROM device d LEFT JOIN device_type t ON t.id = d.device_type
+    LEFT JOIN device_station_period p ON p.device_id = d.id LEFT JOIN station s ON s.id = p.station_id
+    WHERE d.id = ANY(%s) ORDER BY d.id, p.valid_from NULLS FIRST
 """
 _GROUPS = """
-    SELECT s.quality ->> 'group', d.id FROM station s JOIN device d ON d.station_id = s.id
-    WHERE s.quality ->> 'group' = ANY(%s) AND s.quality ? 'group' ORDER BY d.id
+    SELECT DISTINCT s.quality ->> 'group', p.device_id
+    FROM station s JOIN device_station_period p ON p.station_id = s.id
+    WHERE s.quality ->> 'group' = ANY(%s) AND s.quality ? 'group' ORDER BY p.device_id
 """
-_OVERRIDES = """
-    SELECT id, device_id, metric_id, channel,
-           (extract(epoch FROM valid_from) * 1000000)::int8 AS first,
-           CASE WHEN valid_to IS NULL THEN 9223372036854775807
-                ELSE (extract(epoch FROM valid_to) * 1000000)::int8 END AS "end", quality
-    FROM quality_override WHERE device_id = ANY(%s) AND withdrawn_at IS NULL ORDER BY id
-"""
-# Each row is found by an index scan: a reading that was replaced meanwhile is left to its own news.
+# Each row is found by an index scan: a reading that was replaced meanwhile is left to its own news. Devices,
+# metrics and times are said twice, as the columnstore unpacks whatever constants do not exclude.
 _WRITE = """
     UPDATE reading r SET quality = n.quality, tests = nullif(n.tests, -1)
     FROM unnest(%(time)s::int8[], %(device_id)s::int4[], %(metric_id)s::int2[], %(channel)s::int2[],
                 %(uplink_id)s::int8[], %(value)s::float8[], %(quality)s::int2[], %(tests)s::int4[])
         AS n (us, device_id, metric_id, channel, uplink_id, value, quality, tests)
-    WHERE r.device_id = n.device_id AND r.metric_id = n.metric_id AND r.channel = n.channel
+    WHERE r.device_id = ANY(%(devices)s::int4[]) AND r.metric_id = ANY(%(metrics)s::int2[])
+      AND r.time BETWEEN %(first)s AND %(last)s
+      AND r.device_id = n.device_id AND r.metric_id = n.metric_id AND r.channel = n.channel
       AND r.time = timestamptz 'epoch' + n.us * interval '1 microsecond'
-      AND r.time BETWEEN timestamptz 'epoch' + %(first)s::int8 * interval '1 microsecond'
-                     AND timestamptz 'epoch' + %(last)s::int8 * interval '1 microsecond'  -- spares chunks
       AND r.uplink_id = n.uplink_id AND r.value = n.value
 """
 
@@ -126,15 +119,26 @@ async def read_stored(connection: Connection, spans: Sequence[Span]) -> Stored:
     return found
 
 
-async def read_sites(connection: Connection, device_ids: Collection[int]) -> dict[int, Site]:
+async def read_sites(connection: Connection, device_ids: Collection[int]) -> dict[int, Sequence[Site]]:
+    """Where these devices stood, one site behind the other, without a hole."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(_SITES, (list(device_ids),))
         rows = await cursor.fetchall()
-    return {id_: Site(*site) for id_, *site in rows}
+    found: dict[int, list[Site]] = {}
+    for device_id, interval, station_id, checks, first, end in rows:
+        sites = found.setdefault(device_id, [])
+        begin = -EVER if first is None else first
+        if begin > (reached := sites[-1].end if sites else -EVER):
+            sites.append(Site(None, interval, "{}", reached, begin))
+        sites.append(Site(station_id, interval, checks, begin, EVER if end is None else end))
+    for sites in found.values():
+        if sites[-1].end < EVER:
+            sites.append(Site(None, sites[-1].interval, "{}", sites[-1].end))
+    return dict(found)
 
 
 async def read_groups(connection: Connection, names: Iterable[str]) -> dict[str, list[int]]:
-    """The devices at the stations of these groups."""
+    """The devices that are or were at the stations of these groups."""
     found: dict[str, list[int]] = {}
     if asked := list(names):
         async with connection.cursor(row_factory=tuple_row) as cursor:
@@ -147,7 +151,7 @@ async def read_groups(connection: Connection, names: Iterable[str]) -> dict[str,
 async def read_overrides(connection: Connection, device_ids: Collection[int]) -> list[Override]:
     """Those that were not withdrawn, oldest first."""
     async with connection.cursor(row_factory=class_row(Override)) as cursor:
-        await cursor.execute(_OVERRIDES, (list(device_ids),))
+        await cursor.execute(READ_OVERRIDES + "AND device_id = ANY(%s) ORDER BY id", (list(device_ids),))
         return await cursor.fetchall()
 
 
@@ -156,11 +160,17 @@ async def write(connection: Connection, readings: Readings, tests: Tests) -> Non
     order = np.argsort(readings["time"], kind="stable")  # as other jobs lock them: neither waits crosswise
     readings, tests = readings[order], tests[order]
     days = np.flatnonzero(np.diff(readings["time"] // _DAY)) + 1
+    await connection.execute(UNPACK_ALL)
     for some, found in zip(np.split(readings, days), np.split(tests, days), strict=True):
         names = ("time", "device_id", "metric_id", "channel", "uplink_id", "value", "quality")
         columns: Mapping[str, Any] = {name: some[name].tolist() for name in names}
-        ends = {"first": int(some["time"][0]), "last": int(some["time"][-1])}
-        await connection.execute(_WRITE, {**columns, **ends, "tests": found.tolist()})
+        bounds = {
+            "devices": np.unique(some["device_id"]).tolist(),
+            "metrics": np.unique(some["metric_id"]).tolist(),
+            "first": from_micros(int(some["time"][0])),
+            "last": from_micros(int(some["time"][-1])),
+        }
+        await connection.execute(_WRITE, {**columns, **bounds, "tests": found.tolist()})
 
 
 def as_readings(spans: Sequence[Span], stored: Stored, quality: Flags) -> Readings:

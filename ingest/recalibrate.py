@@ -25,7 +25,9 @@ from .calibration_jobs import Connection, Job, fail, next_job, reached
 from .corrections import of_values
 from .decode_jobs import DEVICE_LOCK
 from .faults import blames_content
+from .overrides import Overrides
 from .quality import SingleReading
+from .quality_store import read_overrides, read_sites
 from .redecode import FENCE_SECONDS
 
 _log = structlog.get_logger()
@@ -41,11 +43,6 @@ _WINDOW = """
       AND time >= %(valid_from)s AND time < coalesce(%(valid_to)s::timestamptz, 'infinity')
       AND time > coalesce(%(reached)s::timestamptz, '-infinity')
     ORDER BY time FETCH FIRST %(most)s ROWS WITH TIES
-"""
-_CHECKS = """
-    SELECT key, (SELECT s.quality::text FROM device d JOIN station s ON s.id = d.station_id WHERE d.id = %s)
-           AS quality
-    FROM metric WHERE id = %s
 """
 _REWRITE = """
     UPDATE reading r SET value = n.value, raw = nullif(n.raw, 'NaN'), quality = n.quality, tests = NULL
@@ -105,8 +102,13 @@ class Recalibrator:
         await connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (DEVICE_LOCK, job.device_id))
         stored = await _read_window(connection, job)
         fresh = await _corrected(connection, job, stored)
-        same = (fresh["value"] == stored["value"]) & (fresh["quality"] == stored["quality"])
+        said = Overrides(await read_overrides(connection, [job.device_id]))(fresh)
+        told = np.where(said != 0, said, fresh["quality"])
+        # What came while somebody's word held came with that flag.
+        same = (stored["quality"] == fresh["quality"]) | (stored["quality"] == told)
+        same &= fresh["value"] == stored["value"]
         same &= (fresh["raw"] == stored["raw"]) | (np.isnan(fresh["raw"]) & np.isnan(stored["raw"]))
+        fresh["quality"] = told
         changed = fresh[~same]
         if len(changed):
             changed = await _rewrite(connection, job, stored["value"][~same], changed)
@@ -141,11 +143,16 @@ async def _corrected(connection: Connection, job: Job, stored: Readings) -> Read
 
 
 async def _flags(connection: Connection, job: Job, readings: Readings) -> npt.NDArray[np.int16]:
-    cursor = await connection.execute(_CHECKS, (job.device_id, job.metric_id))
+    """By the checks of the station at which the device stood at each time."""
+    cursor = await connection.execute("SELECT key FROM metric WHERE id = %s", (job.metric_id,))
     row = await cursor.fetchone()
     assert row is not None
-    station = {job.device_id: stored_station_checks(row["quality"])} if row["quality"] else None
-    return SingleReading({row["key"]: job.metric_id}, station)(readings)
+    found = np.zeros(len(readings), np.int16)
+    for site in (await read_sites(connection, [job.device_id]))[job.device_id]:
+        some = (site.first <= readings["time"]) & (readings["time"] < site.end)
+        stations = {job.device_id: stored_station_checks(site.checks)}
+        found[some] = SingleReading({row["key"]: job.metric_id}, stations)(readings[some])
+    return found
 
 
 async def _rewrite(

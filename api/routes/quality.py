@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -49,6 +49,7 @@ _ASK = """
     VALUES (%s, %s, %s, %s, %s) RETURNING id
 """
 _MOMENT = timedelta(microseconds=1)
+_FIRST, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class OverrideBody(Body):
@@ -196,6 +197,7 @@ async def list_jobs(
 @router.post("/quality-jobs", status_code=202)
 async def add_job(body: QualityJobBody, principal: Engineer, db: Db) -> QualityJobView:
     """Have stored readings judged by the present settings: those older than a month are not by themselves."""
+    _check_years(**{"from": body.start, "to": body.end})
     if body.end is not None and body.end <= body.start:
         raise invalid("to", "must be later than `from`")
     async with db.transaction():
@@ -214,6 +216,7 @@ async def add_job(body: QualityJobBody, principal: Engineer, db: Db) -> QualityJ
 
 
 def _period(body: OverrideBody) -> tuple[datetime, datetime | None]:
+    _check_years(**{"time": body.time, "from": body.start, "to": body.end})
     if body.time is not None:
         if body.start is not None or body.end is not None:
             raise invalid("time", "give either `time` or a period with `from` and `to`")
@@ -223,6 +226,12 @@ def _period(body: OverrideBody) -> tuple[datetime, datetime | None]:
     if body.end is not None and body.end <= body.start:
         raise invalid("to", "must be later than `from`")
     return body.start, body.end
+
+
+def _check_years(**moments: datetime | None) -> None:
+    for name, moment in moments.items():
+        if moment is not None and not _FIRST <= moment < _END:
+            raise invalid(name, "a time of the years 1970 to 9998 is needed")
 
 
 async def _device(db: Connection, eui: str) -> int:

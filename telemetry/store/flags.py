@@ -39,6 +39,13 @@ def pack(base: npt.NDArray[Any], quality: npt.NDArray[Any], outcomes: Outcomes) 
     return packed.astype(np.int32)
 
 
+def overridden(base: Flags) -> Tests:
+    """The column `tests` of readings that came with these flags, and of which nothing is known but that a
+    person decided."""
+    found: Tests = _PLACES[list(Check).index(Check.OVERRIDE)] | _BASE_CODES[base]
+    return found.astype(np.int32)
+
+
 def unpack(tests: int | None) -> dict[Check, Outcome]:
     """What was found, by check; of what was passed or not evaluated there is nothing."""
     told = {check: Outcome((tests or 0) >> (2 * check) & 3) for check in Check}

@@ -156,8 +156,8 @@ def _note_checks(connection: psycopg.Connection[object]) -> None:
             id_ for key, id_, checks in known if checks is not None and asked.get(key, checks) != checks
         ]
         cursor.execute(
-            "INSERT INTO quality_job (device_id, metric_id, valid_from, why)"
-            " SELECT d.id, m.id, now() - interval '31 days', 'checks of the catalogue' FROM device d"
+            "INSERT INTO quality_job (device_id, metric_id, valid_from, why, priority)"
+            " SELECT d.id, m.id, now() - interval '31 days', 'checks of the catalogue', 3 FROM device d"
             " CROSS JOIN unnest(%s::int2[]) AS m (id) WHERE d.status = 'active'",
             (judged,),
         )

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
@@ -168,3 +169,19 @@ async def test_where_a_number_comes_from(viewer: httpx.AsyncClient, world: World
     assert rain["calibration"]["metric"] == "rain.total"
     params = {"device": SAYING, "metric": "water.level", "time": at(7).isoformat()}
     as_problem(await viewer.get("/api/v1/readings/provenance", params=params), 404)
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z"])
+@pytest.mark.parametrize("name", ["time", "from"])
+async def test_times_that_cannot_be_meant_are_refused(
+    operator: httpx.AsyncClient, world: World, name: str, moment: str
+) -> None:
+    told = {"device": EUI, "metric": "water.level", "quality": 4, "reason": "mud"}
+    assert fields_of(await operator.post(PATH, json={**told, name: moment})) == [name]
+    for bound in ("-infinity", moment):
+        with pytest.raises(psycopg.errors.CheckViolation), world.database.transaction():
+            world.database.execute(
+                "INSERT INTO quality_override (device_id, metric_id, valid_from, quality, reason, created_by)"
+                " SELECT d.id, m.id, %s, 4, 'x', 'x' FROM device d, metric m LIMIT 1",
+                (bound,),
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -81,7 +82,7 @@ async def wrong(database: Database, url: str) -> list[Any]:
         return []
     keys = {row["id"]: row["key"] for row in database.execute("SELECT id, key FROM metric").fetchall()}
     async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:
-        sites: dict[int, Site] = await quality_store.read_sites(
+        sites: dict[int, Sequence[Site]] = await quality_store.read_sites(
             connection, {row["device_id"] for row in found}
         )
         groups = await quality_store.read_groups(connection, ["group"])

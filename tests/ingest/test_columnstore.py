@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from psycopg.sql import SQL
 
-from ingest import increment_store
+from ingest import increment_store, quality_store
 from ingest.recalibrate import Recalibrator
 from telemetry.clock import from_micros
 from telemetry.settings import StoreSettings
@@ -95,3 +96,24 @@ async def test_a_calibration_corrects_them(
         pass
     assert _held(database, "device_id = 3 AND value = raw * 2 + 1") == _TIMES
     assert _held(database, "raw IS NOT NULL") == _TIMES
+
+
+async def test_tests_flag_them(
+    pool: Pool, stored: Readings, database: psycopg.Connection[dict[str, Any]]
+) -> None:
+    """One old reading unpacks no other series, and one of every series is not too much."""
+    doubted = stored[:_DEVICES].copy()
+    doubted["quality"] = 3
+    async with pool.connection() as connection, connection.transaction():
+        await quality_store.write(connection, doubted[:1], np.full(1, 64, np.int32))
+    chunks = database.execute("SELECT c::text AS name FROM show_chunks('reading') c").fetchall()
+    unpacked = 0
+    for chunk in chunks:
+        row = database.execute(SQL("SELECT count(*) AS n FROM ONLY {}").format(SQL(chunk["name"]))).fetchone()
+        assert row is not None
+        unpacked += row["n"]
+    assert 0 < unpacked <= 1000, "of its own series, one batch"
+    async with pool.connection() as connection, connection.transaction():
+        await quality_store.write(connection, doubted, np.full(len(doubted), 64, np.int32))
+    assert _held(database, "quality = 3 AND tests = 64") == _DEVICES
+    assert _held(database) == len(stored)

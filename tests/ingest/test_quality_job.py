@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -16,7 +17,10 @@ from alerting.engine import Engine
 from ingest import quality_job
 from ingest.increments import IncrementJob
 from ingest.quality_job import QualityJob
+from ingest.recalibrate import Recalibrator
+from telemetry.clock import micros
 from telemetry.model import RawMessage
+from telemetry.store import lanes
 from telemetry.store.edition import Edition, detect
 from telemetry.store.flags import unpack
 from telemetry.store.pool import Pool
@@ -118,6 +122,54 @@ async def test_settings_reach_what_is_stored(database: Database, database_url: s
     assert {row["state"] for row in database.execute("SELECT state FROM quality_job").fetchall()} == {"done"}
 
 
+async def test_readings_are_judged_by_the_station_of_their_time(
+    database: Database, database_url: str, pool: Pool
+) -> None:
+    """A flood at one station is none of the limits of another, to which the device moves."""
+    device = register(database, LEVEL)
+    stand(database, device, "deep", asks(gross_range={"fail": [0, 20]}, rate_of_change=None))
+    with writer(database_url, CODECS) as commit:
+        commit(*(level(n - 60, value) for n, value in enumerate([1.0, 15.0, 30.0])), level(60, 15.0))
+        await catch_up(pool)
+        assert flags(database) == [1, 1, 4, 1]
+        stand(database, device, "shallow", asks(gross_range={"fail": [0, 10]}, rate_of_change=None))
+        move = "SELECT set_belonging('device_station', %s, id, %s, NULL) FROM station WHERE code = %s"
+        database.execute(move, (device, at(-1000), "deep"))
+        database.execute(move, (device, at(0), "shallow"))
+        await catch_up(pool)
+        assert flags(database) == [1, 1, 4, 4]
+        database.execute(
+            "INSERT INTO calibration (device_id, metric_id, channel, valid_from, definition)"
+            " SELECT %s, id, 0, %s, '{\"offset\": 1}' FROM metric WHERE key = 'water.level'",
+            (device, at(-1000)),
+        )
+        while await Recalibrator(pool, writer="calibrate").step():
+            pass
+        assert flags(database) == [1, 1, 4, 4]
+        await catch_up(pool)
+        assert await wrong(database, database_url) == []
+        database.execute(move, (device, at(-1000), "shallow"))
+        await catch_up(pool)
+        assert flags(database) == [1, 4, 4, 4], "it was there all the time"
+
+
+async def test_who_goes_is_nobodys_neighbour(database: Database, database_url: str, pool: Pool) -> None:
+    checks = {
+        **asks(neighbour={"suspect": 5, "within": 600, "least": 1}, rate_of_change=None),
+        "group": "group",
+    }
+    gone = register(database, LEVEL, eui=OTHER)
+    stand(database, gone, "one", checks)
+    stand(database, register(database, LEVEL, eui=THIRD), "two", checks)
+    with writer(database_url, CODECS) as commit:
+        commit(level(0, 1.0, eui=OTHER), level(0, 20.0, eui=THIRD))
+        await catch_up(pool)
+    assert flags(database) == [3, 3]
+    database.execute("DELETE FROM device WHERE id = %s", (gone,))
+    await catch_up(pool)
+    assert flags(database)[1:] == [1]
+
+
 async def test_a_persons_word_holds_for_what_comes_late(
     database: Database, database_url: str, pool: Pool
 ) -> None:
@@ -139,6 +191,39 @@ async def test_a_persons_word_holds_for_what_comes_late(
         )
         await catch_up(pool)
     assert flags(database) == [1] * 6, "the other one holds again"
+    assert await wrong(database, database_url) == []
+
+
+async def test_what_a_person_failed_until_further_notice_never_stands_as_good(
+    database: Database, database_url: str, pool: Pool
+) -> None:
+    """Or it would page: ingest, increments and calibrations commit it with the person's flag."""
+    device = register(database, LEVEL, TIPS)
+    for metric in ("water.level", "rain.increment"):
+        override(database, device, metric, at(1), None, 4)
+    counts = [100, 110, 3, 4]
+    with writer(database_url, CODECS) as commit:
+        commit(*(frame(f"{n}", n, {"level": 1.0, "tips": count}) for n, count in enumerate(counts)))
+    assert flags(database) == [1, 4, 4, 4]
+    await IncrementJob(pool, writer="increments").step()
+    assert flags(database, "rain.increment") == [4, 4, 4]
+    database.execute(
+        "INSERT INTO calibration (device_id, metric_id, channel, valid_from, definition)"
+        " SELECT %s, id, 0, %s, '{\"gain\": 2}' FROM metric WHERE key = 'water.level'",
+        (device, at(0)),
+    )
+    while await Recalibrator(pool, writer="calibrate").step():
+        pass
+    assert flags(database) == [1, 4, 4, 4]
+    told = database.execute("SELECT readings FROM lane_batch").fetchall()
+    every = np.concatenate([lanes.unpack(row["readings"]) for row in told])
+    judged = database.execute("SELECT DISTINCT metric_id FROM quality_override").fetchall()
+    mine = np.isin(every["metric_id"], [row["metric_id"] for row in judged])
+    assert set(every["quality"][mine & (every["time"] >= micros(at(1)))]) == {4}
+    database.execute("UPDATE quality_override SET withdrawn_at = now(), withdrawn_by = 'x'")
+    await catch_up(pool)
+    assert flags(database) == [1, 1, 1, 1]
+    assert flags(database, "rain.increment") == [1, 3, 1], "the restart is not forgotten"
     assert await wrong(database, database_url) == []
 
 
@@ -253,6 +338,58 @@ async def test_a_step_that_fails_is_done_again(
     assert flags(database) == [1, 1, 1]
     await catch_up(pool)
     assert flags(database) == [1, 4, 1]
+
+
+async def test_an_order_that_fails_holds_nothing_up(
+    database: Database, database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came is judged all the same, other orders go on, and after some tries it has failed."""
+    here, there = register(database, LEVEL), register(database, LEVEL, eui=OTHER)
+    stand(database, here, "here", asks(**SPIKE))
+    with writer(database_url, CODECS) as commit:
+        commit(level(0, 1.0), level(1, 9.0), level(2, 1.0), level(0, 1.0, "there", eui=OTHER))
+    override(database, there, "water.level", at(0), None, 3)
+    override(database, here, "water.level", at(0), at(1), 3)
+    known = quality_job.orders.find_stretches
+
+    async def held_up(connection: Any, order: Any, after: Any) -> Any:
+        if order.device_id == there:
+            await connection.execute("SELECT 1 / 0 FROM pg_sleep(0)")
+        return await known(connection, order, after)
+
+    def jobs() -> list[tuple[Any, ...]]:
+        rows = database.execute(
+            "SELECT device_id, state, tries FROM quality_job WHERE priority = 0 ORDER BY id"
+        ).fetchall()
+        return [tuple(row.values()) for row in rows]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(quality_job.orders, "find_stretches", held_up)
+        patched.setattr(quality_job, "blames_content", lambda _: False)
+        await QualityJob(pool).step()
+        assert flags(database) == [3, 4, 1, 3]
+        assert jobs() == [(there, "waiting", 1), (here, "waiting", 0)]
+        for _ in range(12):
+            await QualityJob(pool).step()
+    assert jobs() == [(there, "failed", 5), (here, "done", 0)]
+
+
+async def test_a_persons_word_goes_before_the_catalogues(
+    database: Database, database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality_job, "ORDERS_SECONDS", 0)
+    device = register(database, LEVEL)
+    with writer(database_url, CODECS) as commit:
+        commit(level(0, 1.0))
+        await catch_up(pool)
+    database.execute(
+        "INSERT INTO quality_job (device_id, valid_from, why, priority)"
+        " SELECT %s, %s, 'checks of the catalogue', 3 FROM generate_series(1, 20)",
+        (device, at(0)),
+    )
+    override(database, device, "water.level", at(0), None, 4)
+    await QualityJob(pool).step()
+    assert flags(database) == [4]
 
 
 _values = st.sampled_from([1.0, 1.2, 2.5, 6.0, 70.0])

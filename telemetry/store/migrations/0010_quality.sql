@@ -23,8 +23,8 @@ CREATE TABLE quality_override (                  -- the newest that was not with
     device_id   integer NOT NULL REFERENCES device ON DELETE CASCADE,
     metric_id   smallint NOT NULL REFERENCES metric,
     channel     smallint NOT NULL DEFAULT 0 CHECK (channel >= 0),
-    valid_from  timestamptz NOT NULL,
-    valid_to    timestamptz,                     -- not included; NULL: until further notice
+    valid_from  timestamptz NOT NULL CHECK (valid_from >= '1970-01-01 00:00Z' AND valid_from < '9999-01-01 00:00Z'),
+    valid_to    timestamptz CHECK (valid_to >= '1970-01-01 00:00Z' AND valid_to < '9999-01-01 00:00Z'),  -- not included; NULL: until further notice
     quality     smallint NOT NULL CHECK (quality IN (1, 2, 3, 4)),
     reason      text NOT NULL CHECK (reason <> ''),
     created_at  timestamptz NOT NULL DEFAULT now(),
@@ -36,14 +36,20 @@ CREATE TABLE quality_override (                  -- the newest that was not with
 );
 CREATE INDEX quality_override_series ON quality_override (device_id, metric_id, valid_from);
 
+-- Who flags readings as they come has those of now with the registry.
+CREATE TRIGGER quality_override_changed AFTER INSERT OR UPDATE OR DELETE ON quality_override
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_registry();
+
 -- ---------------------------------------------------------------- readings to be judged anew
 CREATE TABLE quality_job (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     device_id    integer NOT NULL REFERENCES device ON DELETE CASCADE,
     metric_id    smallint REFERENCES metric,     -- NULL: all
-    valid_from   timestamptz NOT NULL,
-    valid_to     timestamptz,                    -- not included; NULL: whatever came since
+    valid_from   timestamptz NOT NULL CHECK (valid_from >= '1970-01-01 00:00Z' AND valid_from < '9999-01-01 00:00Z'),
+    valid_to     timestamptz CHECK (valid_to >= '1970-01-01 00:00Z' AND valid_to < '9999-01-01 00:00Z'),  -- not included; NULL: whatever came since
     why          text NOT NULL,
+    priority     smallint NOT NULL DEFAULT 1,    -- 0 a person's word, 1 ordered, 2 settings, 3 the catalogue
+    tries        smallint NOT NULL DEFAULT 0,    -- of this window, that went wrong
     state        text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'failed')),
     requested_at timestamptz NOT NULL DEFAULT now(),
     reached      timestamptz,                    -- readings up to this time are done
@@ -51,7 +57,7 @@ CREATE TABLE quality_job (
     finished_at  timestamptz,
     error        text
 );
-CREATE INDEX quality_job_waiting ON quality_job (id) WHERE state = 'waiting';
+CREATE INDEX quality_job_waiting ON quality_job (priority, tries, id) WHERE state = 'waiting';
 CREATE INDEX quality_job_device ON quality_job (device_id, id);
 
 -- Also when somebody edits with psql.
@@ -61,8 +67,8 @@ DECLARE
 BEGIN
     FOREACH one IN ARRAY CASE TG_OP WHEN 'INSERT' THEN ARRAY[NEW] WHEN 'DELETE' THEN ARRAY[OLD]
                               ELSE ARRAY[OLD, NEW] END LOOP
-        INSERT INTO quality_job (device_id, metric_id, valid_from, valid_to, why)
-        SELECT id, one.metric_id, one.valid_from, one.valid_to, 'override ' || one.id
+        INSERT INTO quality_job (device_id, metric_id, valid_from, valid_to, why, priority)
+        SELECT id, one.metric_id, one.valid_from, one.valid_to, 'override ' || one.id, 0
         FROM device WHERE id = one.device_id;
     END LOOP;
     RETURN NULL;
@@ -70,107 +76,5 @@ END $$;
 CREATE TRIGGER quality_override_touches AFTER INSERT OR UPDATE OR DELETE ON quality_override
     FOR EACH ROW EXECUTE FUNCTION ask_for_override();
 
--- What changes for a station changes for its group. How far back: a month, the time in which people look at flags.
-CREATE FUNCTION ask_for_stations(stations integer[], groups text[], reason text) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO quality_job (device_id, valid_from, why)
-    SELECT d.id, now() - interval '31 days', reason
-    FROM device d JOIN station s ON s.id = d.station_id
-    WHERE (s.id = ANY(stations) OR s.quality ->> 'group' = ANY(groups))
-      AND NOT EXISTS (SELECT FROM quality_job j WHERE j.device_id = d.id AND j.metric_id IS NULL
-                      AND j.state = 'waiting' AND j.reached IS NULL AND j.valid_to IS NULL
-                      AND j.valid_from <= now() - interval '31 days')
-$$;
-CREATE FUNCTION station_quality_changed() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM ask_for_stations(ARRAY[NEW.id], ARRAY[OLD.quality ->> 'group', NEW.quality ->> 'group'],
-                             'checks of station ' || NEW.code);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER station_quality_changed AFTER UPDATE ON station FOR EACH ROW
-    WHEN (OLD.quality IS DISTINCT FROM NEW.quality) EXECUTE FUNCTION station_quality_changed();
-
-CREATE FUNCTION device_moved() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF EXISTS (SELECT FROM station WHERE id IN (OLD.station_id, NEW.station_id) AND quality <> '{}') THEN
-        INSERT INTO quality_job (device_id, valid_from, why)
-        VALUES (NEW.id, now() - interval '31 days', 'the device changed its station');
-        PERFORM ask_for_stations(
-            '{}', (SELECT array_agg(quality ->> 'group') FROM station WHERE id IN (OLD.station_id, NEW.station_id)),
-            'a device changed its station');
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER device_moved AFTER UPDATE ON device FOR EACH ROW
-    WHEN (OLD.station_id IS DISTINCT FROM NEW.station_id) EXECUTE FUNCTION device_moved();
-
 -- ---------------------------------------------------------------- where a number comes from
 ALTER TABLE metric ADD COLUMN increment smallint REFERENCES metric;  -- of a counter: the metric of its growth
-
--- Everything that stands behind a reading, one document for each that a series has at that time: its frame, codec
--- and map, calibration, flags, what people said of it, what it said before it was decoded again, and of an
--- increment the two counts it lies between. In `tests`: 1 suspect, 2 fail, by number (telemetry.checks.Check).
-CREATE FUNCTION reading_provenance(device integer, metric_key text, channel_number smallint, at timestamptz)
-RETURNS SETOF jsonb LANGUAGE sql STABLE AS $$
-    SELECT jsonb_build_object(
-        'time', r.time, 'dev_eui', d.dev_eui, 'station', s.code, 'metric', m.key, 'unit', m.unit,
-        'channel', r.channel, 'value', r.value, 'raw', coalesce(r.raw, r.value), 'quality', r.quality,
-        'flag_it_came_with', base_flag(r.quality, r.tests),
-        'tests', (SELECT coalesce(jsonb_object_agg(n, r.tests >> (2 * n) & 3), '{}') FROM generate_series(1, 10) n
-                  WHERE r.tests >> (2 * n) & 3 > 0),
-        'uplink_id', r.uplink_id::text,
-        'frame', (
-            SELECT jsonb_build_object(
-                'time', u.time, 'ns_time', u.ns_time, 'ingest_time', u.ingest_time, 'dedup_key', u.dedup_key,
-                'f_cnt', u.f_cnt, 'f_port', u.f_port, 'payload_hex', encode(u.payload, 'hex'),
-                'network', u.network, 'gateways', coalesce(u.gateways, '[]'), 'fields', u.fields,
-                'problem', u.problem, 'decoded_by', u.decoded_by)
-            FROM uplink u WHERE u.id = r.uplink_id LIMIT 1),
-        'map', (
-            SELECT jsonb_build_object('version', v.map_version, 'entries', v.mapping)
-            FROM uplink u JOIN device_type_map v ON v.map_version = substring(u.decoded_by FROM '/([^/]*)$')
-            WHERE u.id = r.uplink_id LIMIT 1),
-        'calibration', (
-            SELECT jsonb_build_object('id', c.id, 'metric', cm.key, 'from', c.valid_from, 'to', c.valid_to,
-                                      'definition', c.definition, 'created_at', c.created_at,
-                                      'created_by', c.created_by)
-            FROM calibration c JOIN metric cm ON cm.id = c.metric_id
-            WHERE c.device_id = r.device_id AND c.channel = r.channel AND r.raw IS NOT NULL
-              AND (c.metric_id = r.metric_id OR cm.increment = r.metric_id)
-              AND c.valid_from <= r.time AND r.time < coalesce(c.valid_to, 'infinity')
-            ORDER BY c.metric_id = r.metric_id DESC LIMIT 1),
-        'overrides', (
-            SELECT coalesce(jsonb_agg(jsonb_build_object(
-                'id', o.id, 'from', o.valid_from, 'to', o.valid_to, 'quality', o.quality, 'reason', o.reason,
-                'created_at', o.created_at, 'created_by', o.created_by, 'withdrawn_at', o.withdrawn_at,
-                'withdrawn_by', o.withdrawn_by, 'withdrawn_reason', o.withdrawn_reason) ORDER BY o.id DESC), '[]')
-            FROM quality_override o
-            WHERE o.device_id = r.device_id AND o.metric_id = r.metric_id AND o.channel = r.channel
-              AND o.valid_from <= r.time AND r.time < coalesce(o.valid_to, 'infinity')),
-        'decoded_again', (
-            SELECT coalesce(jsonb_agg(jsonb_build_object(
-                'at', p.replaced_at, 'job', p.job_id, 'requested_by', j.requested_by, 'decoded_by', p.decoded_by,
-                'said', (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                             'value', one -> 3, 'raw', one -> 4, 'quality', one -> 5)), '[]')
-                         FROM jsonb_array_elements(p.readings) one
-                         WHERE (one ->> 0)::int = r.metric_id AND (one ->> 1)::int = r.channel
-                           AND (one ->> 2)::int8 = (extract(epoch FROM r.time) * 1000000)::int8))
-                ORDER BY p.replaced_at DESC), '[]')
-            FROM superseded p LEFT JOIN decode_job j ON j.id = p.job_id WHERE p.uplink_id = r.uplink_id),
-        'counts', (
-            SELECT jsonb_agg(jsonb_build_object('time', two.time, 'metric', c.key, 'value', two.value,
-                                                'uplink_id', two.uplink_id::text) ORDER BY two.time)
-            FROM metric c CROSS JOIN LATERAL (
-                SELECT DISTINCT ON (x.time) x.time, x.value, x.uplink_id FROM reading x
-                WHERE x.device_id = r.device_id AND x.metric_id = c.id AND x.channel = r.channel
-                  AND x.time <= r.time AND x.quality NOT IN (4, 9)
-                ORDER BY x.time DESC, x.value DESC LIMIT 2) two
-            WHERE c.increment = r.metric_id
-            HAVING max(two.time) = r.time))
-    FROM reading r
-    JOIN metric m ON m.id = r.metric_id
-    JOIN device d ON d.id = r.device_id
-    LEFT JOIN station s ON s.id = d.station_id
-    WHERE r.device_id = device AND r.metric_id = (SELECT id FROM metric WHERE key = metric_key)
-      AND r.channel = channel_number AND r.time = at
-    ORDER BY r.uplink_id, r.value
-$$;

@@ -172,7 +172,12 @@ RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     subject_id text := split_part(belonging, '_', 1) || '_id';
     object_id  text := split_part(belonging, '_', 2) || '_id';
+    others     integer[];
 BEGIN
+    IF belonging = 'device_station' THEN
+        SELECT array_agg(p.station_id) INTO others FROM device_station_period p
+        WHERE p.device_id = subject AND tstzrange(p.valid_from, p.valid_to) && tstzrange(since, until);
+    END IF;
     EXECUTE format($q$
         WITH asked AS (SELECT tstzrange($3, $4) AS span), gone AS (
             DELETE FROM %1$I p USING asked
@@ -193,6 +198,9 @@ BEGIN
                     UNION ALL SELECT tstzrange(valid_from, valid_to) FROM gone WHERE object = $2) same) merged
         WHERE $2 IS NOT NULL
     $q$, belonging || '_period', subject_id, object_id) USING subject, object, since, until;
+    IF belonging = 'device_station' THEN
+        PERFORM ask_for_move(subject, others || object, since, until);
+    END IF;
 END $$;
 
 -- The same, and the present value in `device` or `station` follows.
@@ -278,4 +286,141 @@ $$;
 CREATE FUNCTION facility_at(station integer, at timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
     SELECT facility_id FROM station_facility_period p
     WHERE p.station_id = station AND tstzrange(p.valid_from, p.valid_to) @> at
+$$;
+
+-- ---------------------------------------------------------------- readings to be judged anew
+-- What changes for a station changes for its group. How far back: a month, the time in which people look at flags.
+CREATE FUNCTION ask_for_stations(stations integer[], groups text[], since timestamptz, until timestamptz,
+                                 reason text)
+RETURNS void LANGUAGE sql AS $$
+    INSERT INTO quality_job (device_id, valid_from, valid_to, why, priority)
+    SELECT DISTINCT ON (p.device_id) p.device_id, since, until, reason, 2
+    FROM device_station_period p JOIN station s ON s.id = p.station_id
+    WHERE (s.id = ANY(stations) OR s.quality ->> 'group' = ANY(groups))
+      AND tstzrange(p.valid_from, p.valid_to) && tstzrange(since, until)
+      AND NOT EXISTS (SELECT FROM quality_job j WHERE j.device_id = p.device_id AND j.metric_id IS NULL
+                      AND j.state = 'waiting' AND j.reached IS NULL AND j.valid_from <= since
+                      AND (j.valid_to IS NULL OR j.valid_to >= until))
+$$;
+CREATE FUNCTION station_quality_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    changed record;
+BEGIN
+    SELECT array_agg(n.id) AS stations,
+           array_agg(o.quality ->> 'group') || array_agg(n.quality ->> 'group') AS groups,
+           min(n.code) || CASE WHEN count(*) > 1 THEN ' and others' ELSE '' END AS names
+    INTO changed FROM is_now n JOIN was o USING (id) WHERE o.quality IS DISTINCT FROM n.quality;
+    IF changed.stations IS NOT NULL THEN
+        PERFORM ask_for_stations(changed.stations, changed.groups, now() - interval '31 days', NULL,
+                                 'checks of station ' || changed.names);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER station_quality_changed AFTER UPDATE ON station REFERENCING OLD TABLE AS was NEW TABLE AS is_now
+    FOR EACH STATEMENT EXECUTE FUNCTION station_quality_changed();
+
+-- A device was, or was not, at these stations in this span.
+CREATE FUNCTION ask_for_move(device integer, stations integer[], since timestamptz, until timestamptz)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    start  timestamptz := greatest(since, now() - interval '31 days');
+    groups text[] := (SELECT array_agg(quality ->> 'group') FROM station WHERE id = ANY(stations));
+BEGIN
+    IF until <= start OR NOT coalesce(since < now(), until IS NOT NULL) AND NOT EXISTS (
+            SELECT FROM station WHERE id = ANY(stations) AND quality <> '{}') THEN
+        RETURN;
+    END IF;
+    INSERT INTO quality_job (device_id, valid_from, valid_to, why, priority)
+    SELECT device, start, until, 'the device changed its station', 2
+    WHERE NOT EXISTS (SELECT FROM quality_job j WHERE j.device_id = device AND j.metric_id IS NULL
+                      AND j.state = 'waiting' AND j.reached IS NULL AND j.valid_from <= start
+                      AND (j.valid_to IS NULL OR j.valid_to >= until));
+    PERFORM ask_for_stations('{}', groups, start, until, 'a device changed its station');
+END $$;
+
+-- Who goes was somebody's neighbour.
+CREATE FUNCTION neighbour_goes() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    stations integer[] := CASE TG_TABLE_NAME WHEN 'station' THEN ARRAY[OLD.id] ELSE ARRAY(
+        SELECT station_id FROM device_station_period WHERE device_id = OLD.id) END;
+    groups text[] := ARRAY(SELECT quality ->> 'group' FROM station WHERE id = ANY(stations));
+    since  timestamptz := now() - interval '31 days';
+BEGIN
+    IF EXISTS (SELECT FROM station WHERE id = ANY(stations) AND quality <> '{}') THEN
+        PERFORM ask_for_stations(CASE TG_TABLE_NAME WHEN 'station' THEN stations ELSE '{}' END, groups, since, NULL,
+                                 'a ' || TG_TABLE_NAME || ' was removed');
+    END IF;
+    RETURN OLD;
+END $$;
+CREATE TRIGGER device_goes BEFORE DELETE ON device FOR EACH ROW EXECUTE FUNCTION neighbour_goes();
+CREATE TRIGGER station_goes BEFORE DELETE ON station FOR EACH ROW EXECUTE FUNCTION neighbour_goes();
+
+-- ---------------------------------------------------------------- where a number comes from
+-- Everything that stands behind a reading, one document for each that a series has at that time: its frame, codec
+-- and map, calibration, flags, what people said of it, what it said before it was decoded again, and of an
+-- increment the two counts it lies between. In `tests`: 1 suspect, 2 fail, by number (telemetry.checks.Check).
+CREATE FUNCTION reading_provenance(device integer, metric_key text, channel_number smallint, at timestamptz)
+RETURNS SETOF jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object(
+        'time', r.time, 'dev_eui', d.dev_eui, 'station', s.code, 'metric', m.key, 'unit', m.unit,
+        'channel', r.channel, 'value', r.value, 'raw', coalesce(r.raw, r.value), 'quality', r.quality,
+        'flag_it_came_with', base_flag(r.quality, r.tests),
+        'tests', (SELECT coalesce(jsonb_object_agg(n, r.tests >> (2 * n) & 3), '{}') FROM generate_series(1, 10) n
+                  WHERE r.tests >> (2 * n) & 3 > 0),
+        'uplink_id', r.uplink_id::text,
+        'frame', (
+            SELECT jsonb_build_object(
+                'time', u.time, 'ns_time', u.ns_time, 'ingest_time', u.ingest_time, 'dedup_key', u.dedup_key,
+                'f_cnt', u.f_cnt, 'f_port', u.f_port, 'payload_hex', encode(u.payload, 'hex'),
+                'network', u.network, 'gateways', coalesce(u.gateways, '[]'), 'fields', u.fields,
+                'problem', u.problem, 'decoded_by', u.decoded_by)
+            FROM uplink u WHERE u.id = r.uplink_id LIMIT 1),
+        'map', (
+            SELECT jsonb_build_object('version', v.map_version, 'entries', v.mapping)
+            FROM uplink u JOIN device_type_map v ON v.map_version = substring(u.decoded_by FROM '/([^/]*)$')
+            WHERE u.id = r.uplink_id LIMIT 1),
+        'calibration', (
+            SELECT jsonb_build_object('id', c.id, 'metric', cm.key, 'from', c.valid_from, 'to', c.valid_to,
+                                      'definition', c.definition, 'created_at', c.created_at,
+                                      'created_by', c.created_by)
+            FROM calibration c JOIN metric cm ON cm.id = c.metric_id
+            WHERE c.device_id = r.device_id AND c.channel = r.channel AND r.raw IS NOT NULL
+              AND (c.metric_id = r.metric_id OR cm.increment = r.metric_id)
+              AND c.valid_from <= r.time AND r.time < coalesce(c.valid_to, 'infinity')
+            ORDER BY c.metric_id = r.metric_id DESC LIMIT 1),
+        'overrides', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'id', o.id, 'from', o.valid_from, 'to', o.valid_to, 'quality', o.quality, 'reason', o.reason,
+                'created_at', o.created_at, 'created_by', o.created_by, 'withdrawn_at', o.withdrawn_at,
+                'withdrawn_by', o.withdrawn_by, 'withdrawn_reason', o.withdrawn_reason) ORDER BY o.id DESC), '[]')
+            FROM quality_override o
+            WHERE o.device_id = r.device_id AND o.metric_id = r.metric_id AND o.channel = r.channel
+              AND o.valid_from <= r.time AND r.time < coalesce(o.valid_to, 'infinity')),
+        'decoded_again', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'at', p.replaced_at, 'job', p.job_id, 'requested_by', j.requested_by, 'decoded_by', p.decoded_by,
+                'said', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                             'value', one -> 3, 'raw', one -> 4, 'quality', one -> 5)), '[]')
+                         FROM jsonb_array_elements(p.readings) one
+                         WHERE (one ->> 0)::int = r.metric_id AND (one ->> 1)::int = r.channel
+                           AND (one ->> 2)::int8 = (extract(epoch FROM r.time) * 1000000)::int8))
+                ORDER BY p.replaced_at DESC), '[]')
+            FROM superseded p LEFT JOIN decode_job j ON j.id = p.job_id WHERE p.uplink_id = r.uplink_id),
+        'counts', (
+            SELECT jsonb_agg(jsonb_build_object('time', two.time, 'metric', c.key, 'value', two.value,
+                                                'uplink_id', two.uplink_id::text) ORDER BY two.time)
+            FROM metric c CROSS JOIN LATERAL (
+                SELECT DISTINCT ON (x.time) x.time, x.value, x.uplink_id FROM reading x
+                WHERE x.device_id = r.device_id AND x.metric_id = c.id AND x.channel = r.channel
+                  AND x.time <= r.time AND x.quality NOT IN (4, 9)
+                ORDER BY x.time DESC, x.value DESC LIMIT 2) two
+            WHERE c.increment = r.metric_id
+            HAVING max(two.time) = r.time))
+    FROM reading r
+    JOIN metric m ON m.id = r.metric_id
+    JOIN device d ON d.id = r.device_id
+    LEFT JOIN station s ON s.id = station_at(d.id, r.time)
+    WHERE r.device_id = device AND r.metric_id = (SELECT id FROM metric WHERE key = metric_key)
+      AND r.channel = channel_number AND r.time = at
+    ORDER BY r.uplink_id, r.value
 $$;
