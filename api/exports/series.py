@@ -88,7 +88,8 @@ class SeriesSource:
         self.fields = self._shape.fields
 
     def blocks(self, after: Key | None) -> Iterator[Block]:
-        """See `Source`. A key is device, metric, time in µs since 1970, channel, of readings also uplink."""
+        """See `Source`. A key is device, metric, time in µs since 1970, channel, of readings also
+        uplink and value: a map may give one series two values at a time."""
         devices = self._devices(after[0] if after else 0)
         names = {device.id: device for device in devices}
         for first in range(0, len(devices), DEVICES):
@@ -103,7 +104,7 @@ class SeriesSource:
                 arrays = self._window(pairs, after)
                 rows = len(arrays["time"]) if arrays else 0
                 if arrays:
-                    after = [int(arrays[name][-1]) for name in ("device_id", "metric_id", *self._shape.key)]
+                    after = [arrays[name][-1].item() for name in ("device_id", "metric_id", *self._shape.key)]
                 pairs = [p for p in pairs if after and p >= tuple(after[:2])] if rows == WINDOW else []
                 share = (first + len(some) * (1 - len(pairs) / total)) / len(devices)
                 if arrays and after:
@@ -148,16 +149,19 @@ class SeriesSource:
             quality=quality,
             key=key,
             after=SQL(", ").join(
-                [SQL("%(time)s::timestamptz"), *map(SQL, ["%(channel)s", "%(uplink)s"])][
-                    : len(self._shape.key)
-                ]
+                [
+                    SQL("%(time)s::timestamptz"),
+                    SQL("%(channel)s"),
+                    SQL("%(uplink)s"),
+                    SQL("%(value)s::float8"),
+                ][: len(self._shape.key)]
             ),
         )
         values = {
             **self._values, "since": since, "window": WINDOW,
             "quality": [int(flag) for flag in self._wanted.quality],
             "devices": [device for device, _ in pairs], "metrics": [metric for _, metric in pairs],
-            "time": time, "channel": reached[1], "uplink": reached[-1],
+            "time": time, **dict(zip(("channel", "uplink", "value"), reached[1:], strict=False)),
         }  # fmt: skip
         with array_cursor(self._connection) as cursor:
             row = cursor.execute(query, values).fetchone()

@@ -57,7 +57,7 @@ def _shape(relation: str, fields: Sequence[Field], key: tuple[str, ...], *plain:
 
 
 READINGS = _shape(
-    "reading", _READING_FIELDS, ("time", "channel", "uplink_id"),
+    "reading", _READING_FIELDS, ("time", "channel", "uplink_id", "value"),
     "time", "channel", "value", "quality", "uplink_id",
 )  # fmt: skip
 

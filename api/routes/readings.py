@@ -17,7 +17,7 @@ from ..auth import require
 from ..fields import DevEui, From, To, check_span
 from ..latest import LatestSeries, latest_series
 from ..names import metric_ids, metric_names
-from ..paging import Keyset, Page, PageRequest, Paging, moment, paging, text, whole
+from ..paging import Keyset, Page, PageRequest, Paging, moment, number, paging, text, whole
 from ..series import devices_of
 from ..services import Db, ReadDb
 from ..where import Where
@@ -31,7 +31,11 @@ MOST_LATEST = 100_000
 
 Order = Literal["asc", "desc"]
 
-_KEY = {"time": moment, "device_id": whole, "metric_id": whole, "channel": whole, "uplink_id": whole}
+# With the value: a map may give one series two of them at a time.
+_KEY = {
+    "time": moment, "device_id": whole, "metric_id": whole, "channel": whole, "uplink_id": whole,
+    "value": number,
+}  # fmt: skip
 _KEYSETS: dict[Order, Keyset] = {
     "asc": Keyset("readings-asc", **_KEY),
     "desc": Keyset("readings-desc", **_KEY),
@@ -52,14 +56,17 @@ _LIST = SQL("""
     ORDER BY {order} LIMIT %(fetch)s
 """)
 _ORDERS = {
-    "asc": SQL("time, device_id, metric_id, channel, uplink_id"),
-    "desc": SQL("time DESC, device_id DESC, metric_id DESC, channel DESC, uplink_id DESC"),
+    "asc": SQL("time, device_id, metric_id, channel, uplink_id, value"),
+    "desc": SQL("time DESC, device_id DESC, metric_id DESC, channel DESC, uplink_id DESC, value DESC"),
 }
+_REACHED: LiteralString = (
+    "(%(after_time)s, %(after_device_id)s, %(after_metric_id)s, %(after_channel)s, %(after_uplink_id)s,"
+    " %(after_value)s::float8)"
+)
 _AFTER: dict[Order, LiteralString] = {
-    "asc": "time >= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id)"
-    " > (%(after_time)s, %(after_device_id)s, %(after_metric_id)s, %(after_channel)s, %(after_uplink_id)s)",
-    "desc": "time <= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id)"
-    " < (%(after_time)s, %(after_device_id)s, %(after_metric_id)s, %(after_channel)s, %(after_uplink_id)s)",
+    "asc": "time >= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id, value) > " + _REACHED,
+    "desc": "time <= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id, value) < "
+    + _REACHED,
 }
 _DEVICES_LATEST = SQL("""
     SELECT d.dev_eui, s.code AS station, l.readings::text AS readings

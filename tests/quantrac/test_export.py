@@ -89,14 +89,21 @@ def test_the_same_rows_in_every_format(
     monkeypatch.setattr(series, "WINDOW", 7)  # ends within series, and within moments
     fill(filled, 60)
     filled.execute("UPDATE reading SET raw = value + 1 WHERE uplink_id = 4")
+    filled.execute(  # as a map may give: one series, one moment, one frame, other values
+        "INSERT INTO reading (time, value, uplink_id, device_id, metric_id, channel, quality)"
+        " SELECT time, value + n, uplink_id, device_id, metric_id, channel, quality FROM reading,"
+        " generate_series(1, 7) n WHERE uplink_id = 6"
+    )
     told = {}
     for ending in ("csv", "ndjson", "parquet"):
-        assert write(database_url, tmp_path / f"x.{ending}") == 60
+        assert write(database_url, tmp_path / f"x.{ending}") == 67
         told[ending] = rows_of(tmp_path / f"x.{ending}")
     stored = filled.execute(
-        "SELECT uplink_id FROM reading ORDER BY device_id, metric_id, time, channel, uplink_id"
+        "SELECT uplink_id, value FROM reading ORDER BY device_id, metric_id, time, channel, uplink_id, value"
     ).fetchall()
-    assert [row["uplink"] for row in told["ndjson"]] == [str(row["uplink_id"]) for row in stored]
+    assert [(row["uplink"], row["value"]) for row in told["ndjson"]] == [
+        (str(row["uplink_id"]), row["value"]) for row in stored
+    ]
     assert told["parquet"] == told["ndjson"]
     assert told["ndjson"][0]["station_name"].startswith("=HYPERLINK")
     assert told["csv"][0]["station_name"] == "'" + told["ndjson"][0]["station_name"]
