@@ -90,6 +90,8 @@ async def test_what_cannot_be_exported(
     wrong = await operator.post("/api/v1/exports", json={"format": "pdf", "from": "yesterday", "devcies": []})
     assert set(fields_of(wrong)) == {"format", "from", "devcies"}
     assert fields_of(await operator.post("/api/v1/exports", json={"metrics": ["water.lvl"]})) == ["metric"]
+    nobody = {"devices": [EUI, "ffffffffffffffff"], "stations": ["phu-heip"]}
+    assert fields_of(await operator.post("/api/v1/exports", json=nobody)) == ["devices", "stations"]
     as_problem(await operator.get("/api/v1/exports/00000000-0000-0000-0000-000000000000"), 404)
 
 

@@ -142,6 +142,10 @@ def test_filters(filled: Database, database_url: str, tmp_path: Path) -> None:
     assert write(database_url, file, metrics=["water.level"], devices=["00000000000000a3"]) == 0
     with pytest.raises(UsageError, match="unknown metric"):
         write(database_url, file, metrics=["water.lvl"])
+    with pytest.raises(UsageError, match="unknown device 'ffffffffffffffff'"):
+        write(database_url, file, devices=["00000000000000a1", "ffffffffffffffff"])
+    with pytest.raises(UsageError, match="unknown station 'cua'"):
+        write(database_url, file, what="transitions", stations=["cua"])
     assert write(database_url, file, what="rollups", resolution="1d") == 6
     assert {row["count"] for row in rows_of(file)} == {10}
     assert write(database_url, tmp_path / "x.csv", what="transitions") == 0
