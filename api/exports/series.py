@@ -14,7 +14,7 @@ from telemetry.clock import from_micros
 from telemetry.errors import QuantracError, UsageError
 from telemetry.store.edition import Edition, detect
 
-from .columns import array_cursor
+from ..columns import array_cursor
 from .selection import EARLIEST, Selection
 from .shapes import READINGS, rollups
 from .table import Block, Coded, Key
