@@ -11,7 +11,7 @@ from .table import Field
 
 _NAMES = (
     Field("time", "time", "when it was measured; of rollups the beginning of the bucket"),
-    Field("station", "text", "code of the station"),
+    Field("station", "text", "code of the station where the device was at that time"),
     Field("station_name", "text", "its name"),
     Field("dev_eui", "text", "DevEUI of the device"),
     Field("metric", "text", "quantity"),

@@ -151,6 +151,36 @@ def test_filters(filled: Database, database_url: str, tmp_path: Path) -> None:
     assert write(database_url, tmp_path / "x.csv", what="transitions") == 0
 
 
+def test_rows_before_a_move_stay_the_old_stations(
+    filled: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device leaves its station for another, for a while for none, and comes back."""
+    monkeypatch.setattr(series, "WINDOW", 4)
+    fill(filled, 120)  # 20 seconds of 3 metrics of each device
+    new = "INSERT INTO station (code, name, latitude, longitude) VALUES ('moi', 'Mới', 11, 107)"
+    filled.execute(new)
+    for station, second in ((2, 5), (None, 10), (1, 15)):
+        since = BEGIN + timedelta(seconds=second)
+        filled.execute("SELECT set_belonging('device_station', 1, %s, %s, NULL)", (station, since))
+    file = tmp_path / "x.ndjson"
+    device = {"devices": ["00000000000000a1"]}
+    assert write(database_url, file, **device) == 60
+    told = {"cau": [*range(5), *range(15, 20)], "moi": [*range(5, 10)], None: [*range(10, 15)]}
+    for station, seconds in told.items():
+        rows = [row for row in rows_of(file) if row["station"] == station]
+        assert sorted(int(row["time"][-3:-1]) for row in rows) == sorted(seconds * 3)
+        if station != "cau":
+            assert {row["station_name"] for row in rows} == {"Mới" if station else None}
+        if station:
+            assert write(database_url, tmp_path / "of.ndjson", stations=[station]) == len(rows)
+            assert rows_of(tmp_path / "of.ndjson") == rows
+    span = {"from": BEGIN + timedelta(seconds=7), "to": BEGIN + timedelta(seconds=16)}
+    assert write(database_url, file, stations=["moi", "cau"], **span) == (3 + 1) * 3
+    assert (
+        write(database_url, file, what="rollups", resolution="1d", stations=["moi"]) == 0
+    )  # began at the other
+
+
 @pytest.mark.parametrize("ending", ["csv", "ndjson", "parquet", "xlsx"])
 def test_a_cut_export_leaves_no_half_file_and_goes_on(
     filled: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
