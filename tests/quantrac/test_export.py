@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import os
@@ -17,6 +18,7 @@ import numpy as np
 import psycopg
 import pyarrow.parquet as pq
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from api.exports import files, series
 from api.exports.run import export
@@ -26,6 +28,7 @@ from telemetry.store import binary
 from telemetry.store.lanes import READING_DTYPE
 from telemetry.store.pool import connect
 from tests.program import run
+from tests.proxy import TcpProxy
 
 Database = psycopg.Connection[dict[str, Any]]
 BEGIN = datetime(2026, 10, 1, tzinfo=UTC)
@@ -212,6 +215,36 @@ def test_a_cut_export_leaves_no_half_file_and_goes_on(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, cut.name])
     if ending != "xlsx":
         assert rows_of(cut) == rows_of(whole)
+
+
+async def test_a_cut_connection_leaves_what_can_be_gone_on_with(
+    filled: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "WINDOW", 10)
+    monkeypatch.setattr(files, "CHECKPOINT_ROWS", 20)
+    fill(filled, 120)
+    file, loop = tmp_path / "x.ndjson", asyncio.get_running_loop()
+    info = filled.info
+    async with TcpProxy(info.host, info.port) as proxy:
+        through = make_conninfo(database_url, host="127.0.0.1", port=proxy.port)
+
+        def cut(rows: int, share: float) -> None:
+            if rows == 50:
+                asyncio.run_coroutine_threadsafe(proxy.cut(), loop).result(20)
+
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.to_thread(write, through, file, tell=cut)
+        assert not file.exists()
+        refused = await asyncio.to_thread(
+            run, "export", "readings", "--out", str(file), "--resume", env={"QUANTRAC_DATABASE_URL": through}
+        )
+        assert refused.returncode not in (0, 2)
+        assert "Traceback" not in refused.stderr
+        assert not file.exists()
+        proxy.mend()
+        assert await asyncio.to_thread(write, through, file, resume=True) == 120
+    uplinks = [int(row["uplink"]) for row in rows_of(file)]
+    assert sorted(uplinks) == list(range(120))
 
 
 def test_a_full_disk_is_told(filled: Database, database_url: str, tmp_path: Path) -> None:
