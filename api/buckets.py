@@ -69,5 +69,5 @@ async def read_buckets(
 
 def bucket_of(found: dict[tuple[datetime, int, int, int], Row], time: datetime, series: Series) -> Row:
     """A bucket's figures. One without readings has nulls, and a coverage of 0 where coverage is known."""
-    row = found.get((time, *series.key))
+    row = found.get((time, *series.key)) if series.device.meant_at(time) else None
     return row if row is not None else {**_EMPTY, "coverage": 0.0 if series.device.interval else None}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from psycopg.sql import SQL, Identifier
 
+from telemetry.clock import micros
 from telemetry.model import Quality
 
-from .buckets import Resolution, read_buckets, span_of
+from .buckets import Resolution, Span, span_of
+from .columns import read_arrays
 from .database import Connection
 from .series import Series
 from .thinning import thin
@@ -25,20 +29,26 @@ _DOUBTFUL = (Quality.SUSPECT, Quality.FAIL)
 
 # As arrays, since a row of its own would cost each reading more than reading it.
 _RAW = """
-    SELECT p.device_id, p.metric_id, r.*
-    FROM unnest(%(devices)s::int[], %(metrics)s::int[]) AS p (device_id, metric_id)
-    CROSS JOIN LATERAL (
-        SELECT array_agg(channel) AS channels, array_agg(seconds) AS seconds, array_agg(value::float8) AS values,
-               array_agg(quality) AS qualities
-        FROM (
-            SELECT channel, extract(epoch FROM time)::float8 AS seconds, value, quality
+    SELECT array_agg(pair), array_agg(channel), array_agg(time), array_agg(value), array_agg(quality)
+    FROM (
+        SELECT p.pair, r.*
+        FROM unnest(%(devices)s::int[], %(metrics)s::int[]) WITH ORDINALITY AS p (device_id, metric_id, pair)
+        CROSS JOIN LATERAL (
+            SELECT channel, time, value::float8 AS value, quality
             FROM reading
             WHERE device_id = p.device_id AND metric_id = p.metric_id
               AND time >= %(start)s AND time < %(end)s
             ORDER BY reading.time LIMIT %(most)s
-        ) few
-    ) r
+        ) r LIMIT %(most_in_all)s
+    ) few
 """
+_ROLLUPS = SQL("""
+    SELECT array_agg(device_id), array_agg(metric_id), array_agg(channel), array_agg(time), array_agg(count),
+           array_agg(coalesce(mean, 'NaN')), array_agg(coalesce(min, 'NaN')), array_agg(coalesce(max, 'NaN'))
+    FROM {relation}
+    WHERE device_id = ANY(%(devices)s) AND metric_id = ANY(%(metrics)s)
+      AND time >= %(start)s AND time < %(end)s
+""")
 
 
 class Asking(NamedTuple):
@@ -57,8 +67,9 @@ class RawLines(NamedTuple):
     thinned: bool
 
 
-async def raw_lines(db: Connection, asking: Asking, most: int) -> RawLines | None:
-    """The readings of each series; None when a device has more than `most` of one metric."""
+async def raw_lines(db: Connection, asking: Asking, most: int, most_in_all: int) -> RawLines | None:
+    """The readings of each series; None when a device has more than `most` of one metric, or there are more
+    than `most_in_all`."""
     pairs = sorted({(one.device.id, one.metric_id) for one in asking.series})
     values = {
         "devices": [device for device, _ in pairs],
@@ -66,26 +77,34 @@ async def raw_lines(db: Connection, asking: Asking, most: int) -> RawLines | Non
         "start": asking.start,
         "end": asking.end,
         "most": most + 1,
+        "most_in_all": most_in_all + 1,
     }
-    found = {}
-    for row in await (await db.execute(_RAW, values)).fetchall():
-        if row["seconds"] is None:
-            continue
-        if len(row["seconds"]) > most:
-            return None
-        found[row["device_id"], row["metric_id"]] = {
-            name: np.array(row[name]) for name in ("channels", "seconds", "values", "qualities")
-        }
+    found = await read_arrays(db, _RAW, values)
+    if found is None:
+        found = [np.empty(0, np.int64)] * 5
+    elif len(found[0]) > most_in_all or np.bincount(found[0]).max() > most:
+        return None
+    return await asyncio.to_thread(_raw_lines, asking, pairs, found)
+
+
+def _raw_lines(
+    asking: Asking, pairs: Sequence[tuple[int, int]], found: Sequence[npt.NDArray[Any]]
+) -> RawLines:
+    pair, channel, times, values, flags = found
+    own = pair << 16 | channel
+    order = np.lexsort((times, own))
+    own, times, values, flags = own[order], times[order], values[order], flags[order]
     columns, thinned = [], False
     for one in asking.series:
-        arrays = found.get((one.device.id, one.metric_id))
-        line: Columns = {"time": [], "value": [], "quality": []}
-        if arrays is not None:
-            own = arrays["channels"] == one.channel
-            thinned |= int(own.sum()) > asking.points
-            seconds, read, flags = (arrays[name][own] for name in ("seconds", "values", "qualities"))
-            line = _line(seconds, read, flags, asking.points)
-        columns.append({**_head(one), **line})
+        key = (pairs.index((one.device.id, one.metric_id)) + 1) << 16 | one.channel
+        begin, end = np.searchsorted(own, [key, key + 1])
+        line = slice(begin, end)
+        meant = one.device.meant(times[line])
+        thinned |= int(meant.sum()) > asking.points
+        seconds = times[line][meant] / 1e6
+        columns.append(
+            {**_head(one), **_line(seconds, values[line][meant], flags[line][meant], asking.points)}
+        )
     return RawLines(columns, thinned)
 
 
@@ -94,21 +113,45 @@ async def rollup_lines(
 ) -> list[Columns]:
     """Every bucket of the span for each series, nulls where there are no readings."""
     span = span_of(resolution, asking.start, asking.end, now)
-    found = await read_buckets(db, resolution, asking.series, span)
-    times = list(span.times())
+    values = {
+        "devices": sorted({one.device.id for one in asking.series}),
+        "metrics": sorted({one.metric_id for one in asking.series}),
+        "start": span.first,
+        "end": span.end,
+    }
+    query = _ROLLUPS.format(relation=Identifier(f"reading_{resolution}"))
+    found = await read_arrays(db, query, values)
+    return await asyncio.to_thread(_rollup_lines, asking, span, found)
+
+
+def _rollup_lines(asking: Asking, span: Span, found: Sequence[npt.NDArray[Any]] | None) -> list[Columns]:
+    first, width = micros(span.first), span.width // timedelta(microseconds=1)
+    means = np.full((3, len(asking.series), span.length), np.nan)
+    counts = np.zeros(means.shape[1:], np.int64)
+    if found is not None:
+        device, metric, channel, times, count, *values = found
+        keys, which = np.unique(np.stack((device, metric, channel)), axis=1, return_inverse=True)
+        places = {one.key: place for place, one in enumerate(asking.series)}
+        line = np.array([places.get(tuple(key), -1) for key in keys.T.tolist()])[which.reshape(-1)]
+        bucket = (times - first) // width
+        known = line >= 0
+        counts[line[known], bucket[known]] = count[known]
+        means[:, line[known], bucket[known]] = np.stack(values)[:, known]
+    begins, moments = list(span.times()), first + width * np.arange(span.length)
     lines = []
-    for one in asking.series:
-        rows = [found.get((time, *one.key)) for time in times]
-        line = {"time": times, "value": [row and row["mean"] for row in rows]}
-        line |= {name: [row and row[name] for row in rows] for name in ("min", "max")}
-        lines.append({**_head(one), **line, "count": [row["count"] if row else 0 for row in rows]})
+    for place, one in enumerate(asking.series):
+        strange = ~one.device.meant(moments)
+        means[:, place, strange], counts[place, strange] = np.nan, 0
+        mean, least, most = means[:, place].tolist()
+        columns = {"time": begins, "value": mean, "min": least, "max": most}
+        lines.append({**_head(one), **columns, "count": counts[place].tolist()})
     return lines
 
 
 def _line(
     seconds: npt.NDArray[np.float64],
     values: npt.NDArray[np.float64],
-    flags: npt.NDArray[np.int64],
+    flags: npt.NDArray[np.int16],
     points: int,
 ) -> Columns:
     """Line points, doubtful ones beside them, and a null in the middle of every gap."""
@@ -123,13 +166,13 @@ def _line(
     shown = np.unique(np.concatenate((line, doubtful, missing))).astype(np.intp)
     all_seconds = np.concatenate((seconds[shown], middles))
     order = np.argsort(all_seconds, kind="stable")
-    all_values = [None if flags[i] == Quality.MISSING else float(values[i]) for i in shown]
-    all_values += [None] * len(middles)
+    holes = np.full(len(middles), np.nan)  # NaN becomes null
+    known = np.where(flags[shown] == Quality.MISSING, np.nan, values[shown])
     all_flags = [*flags[shown].tolist(), *[None] * len(middles)]
     return {
-        "time": [datetime.fromtimestamp(all_seconds[i], UTC) for i in order],
-        "value": [all_values[i] for i in order],
-        "quality": [all_flags[i] for i in order],
+        "time": [datetime.fromtimestamp(second, UTC) for second in all_seconds[order].tolist()],
+        "value": np.concatenate((known, holes))[order].tolist(),
+        "quality": [all_flags[i] for i in order.tolist()],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,6 +66,12 @@ def whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not -_BIGINT <= value < _BIGINT:
         raise ValueError
     return value
+
+
+def number(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError
+    return float(value)
 
 
 def text(value: object) -> str:

@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from psycopg.sql import SQL
+
+from telemetry.clock import micros
 
 from .database import Connection
 from .names import MetricName, metric_ids, metric_names
@@ -14,10 +18,21 @@ from .problems import Problem
 from .where import Where
 
 _DEVICES = SQL("""
-    SELECT d.id, d.dev_eui, s.code AS station, t.expected_interval
-    FROM device d LEFT JOIN station s ON s.id = d.station_id LEFT JOIN device_type t ON t.id = d.device_type
-    WHERE {where} ORDER BY d.id LIMIT %(most)s
+    WITH d AS (
+        SELECT d.id, d.dev_eui, t.expected_interval
+        FROM device d LEFT JOIN device_type t ON t.id = d.device_type
+        WHERE {where} ORDER BY d.id LIMIT %(most)s
+    )
+    SELECT d.*, s.code AS station, p.valid_from, p.valid_to
+    FROM d LEFT JOIN device_station_period p ON p.device_id = d.id LEFT JOIN station s ON s.id = p.station_id
+    WHERE {stays} ORDER BY d.id, p.valid_from NULLS FIRST
 """)
+# Whoever was there within the span: a device that moved leaves its old readings with its old station.
+_OF_STATION = """
+    d.id IN (SELECT p.device_id FROM device_station_period p JOIN station s ON s.id = p.station_id
+             WHERE s.code = %(station)s AND tstzrange(p.valid_from, p.valid_to)
+                   && tstzrange(%(start)s::timestamptz, %(end)s::timestamptz))
+"""
 # Who follows the writers keeps every series in `latest`; of a device it has not met yet the table is asked.
 _SERIES = """
     SELECT l.device_id, split_part(key, ':', 1)::int AS metric_id, split_part(key, ':', 2)::int AS channel
@@ -32,13 +47,50 @@ _SERIES = """
 """
 
 
+class Stay(NamedTuple):
+    """When a device was at a station: `since` is in, `until` is out, None has no end."""
+
+    since: datetime | None
+    until: datetime | None
+    station: str | None
+
+    def holds(self, time: datetime) -> bool:
+        return (self.since is None or self.since <= time) and (self.until is None or time < self.until)
+
+
 class Device(NamedTuple):
-    """A device as its readings name it; `interval` is how often its type reports, in seconds."""
+    """A device as its readings name it; `interval` is how often its type reports, in seconds.
+
+    Where a station was asked for, `stays` are those there, and its readings of other times are not meant:
+    it is not `whole`.
+    """
 
     id: int
     dev_eui: str
-    station: str | None
     interval: int | None
+    whole: bool
+    stays: tuple[Stay, ...]
+
+    @property
+    def station(self) -> str | None:
+        """The station that was asked for, else the present one."""
+        there = [stay for stay in self.stays if stay.until is None or not self.whole]
+        return there[-1].station if there else None
+
+    def station_at(self, time: datetime) -> str | None:
+        return next((stay.station for stay in self.stays if stay.holds(time)), None)
+
+    def meant_at(self, time: datetime) -> bool:
+        """Whether readings of this moment were asked for."""
+        return self.whole or any(stay.holds(time) for stay in self.stays)
+
+    def meant(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of moments in µs since 1970 those that were asked for."""
+        chosen = np.full(len(times), self.whole)
+        for since, until, _ in () if self.whole else self.stays:
+            begun = times >= micros(since) if since else True
+            chosen |= begun & (times < micros(until) if until else True)
+        return chosen
 
 
 class Series(NamedTuple):
@@ -64,15 +116,34 @@ class Asked(NamedTuple):
     channel: int | None
 
 
-async def devices_of(db: Connection, euis: Sequence[str], station: str | None, most: int) -> list[Device]:
-    """The devices of these DevEUIs and this station. Raises a 422 problem when there are more than `most`."""
-    where = Where(most=most + 1)
+async def devices_of(
+    db: Connection,
+    euis: Sequence[str],
+    station: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    most: int,
+) -> list[Device]:
+    """The devices of these DevEUIs that were at this station within the span.
+
+    Raises a 422 problem when there are more than `most`.
+    """
+    where = Where(most=most + 1, start=start, end=end)
     where.add("d.dev_eui = ANY(%(euis)s)", euis=list(euis) or None)
-    where.add("s.code = %(station)s", station=station)
-    rows = await (await db.execute(_DEVICES.format(where=where.sql), where.values)).fetchall()
-    if len(rows) > most:
+    where.add(_OF_STATION, station=station)
+    stays = SQL("true" if station is None else "s.code = %(station)s")
+    cursor = await db.execute(_DEVICES.format(where=where.sql, stays=stays), where.values)
+    found: dict[int, Device] = {}
+    for row in await cursor.fetchall():
+        stay = Stay(row["valid_from"], row["valid_to"], row["station"])
+        known = found.get(row["id"])
+        before = known.stays if known else ()
+        found[row["id"]] = Device(
+            row["id"], row["dev_eui"], row["expected_interval"], station is None, (*before, stay)
+        )
+    if len(found) > most:
         raise too_many_series(most)
-    return [Device(*row.values()) for row in rows]
+    return list(found.values())
 
 
 async def series_of(db: Connection, asked: Asked, start: datetime, end: datetime, most: int) -> list[Series]:
@@ -83,7 +154,8 @@ async def series_of(db: Connection, asked: Asked, start: datetime, end: datetime
     """
     names: Mapping[int, MetricName] = await metric_names(db)
     metrics = set(metric_ids(names, asked.metrics))
-    devices = {device.id: device for device in await devices_of(db, asked.devices, asked.station, most)}
+    found_devices = await devices_of(db, asked.devices, asked.station, start, end, most)
+    devices = {device.id: device for device in found_devices}
     values: dict[str, Any] = {
         "devices": list(devices), "metrics": list(metrics), "start": start, "end": end,
     }  # fmt: skip

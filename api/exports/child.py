@@ -20,13 +20,14 @@ import psycopg
 from telemetry.errors import QuantracError
 from telemetry.store.pool import connect
 
-from .files import discard
+from .files import BeingWritten, discard
 from .jobs import JobGone, file_of_job, tell_done, tell_progress
 from .run import export
 from .selection import Selection
 
 DONE, AGAIN, FAILED, GONE = 0, 75, 65, 69
-_PIECE = 1 << 20
+# Connections broken, serialization, the server's end: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_AWAY = ("08", "40", "57P0")
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -49,8 +50,10 @@ def main() -> int:
         _work(orders)
     except JobGone:
         return GONE
-    except psycopg.OperationalError:
-        print("the database cannot be reached just now")  # noqa: T201
+    except psycopg.Error as error:
+        return ended_by_database(error)
+    except BeingWritten as error:
+        print(error)  # noqa: T201
         return AGAIN
     except QuantracError as error:
         print(error)  # noqa: T201
@@ -88,6 +91,16 @@ def _work(orders: Orders) -> None:
             now=now,
             expires=now + timedelta(days=orders.days),
         )
+
+
+def ended_by_database(error: psycopg.Error) -> int:
+    """Later it may be back; what it refuses now it will refuse again."""
+    state = error.sqlstate
+    if isinstance(error, psycopg.OperationalError) and (state is None or state.startswith(_AWAY)):
+        print("the database cannot be reached just now")  # noqa: T201
+        return AGAIN
+    print(f"the database refused: {' '.join(str(error).split())}")  # noqa: T201
+    return FAILED
 
 
 def _size(folder: Path) -> int:

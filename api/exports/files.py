@@ -33,6 +33,10 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+class BeingWritten(UsageError):
+    """Another process has this file under way; later it may be done, or left."""
+
+
 class Progress(NamedTuple):
     """How far an interrupted export came, as the file beside it tells."""
 
@@ -51,11 +55,12 @@ def write_export(
     of the same selection goes on from there; XLSX begins anew.
 
     Raises:
-        UsageError: another export writes this file, or there is nothing to go on with.
+        BeingWritten: another export writes this file.
+        UsageError: what was left here belongs to another selection.
         QuantracError: the disk is full.
     """
     part, notes = part_of(file), notes_of(file)
-    with _locked(part):
+    with locked(file):
         begun = _read(notes, selection) if resume else None
         if begun is None or not _is_there(part, begun.sink):
             begun = None
@@ -178,12 +183,14 @@ def _read(notes: Path, selection: Selection) -> Progress | None:
 
 
 @contextmanager
-def _locked(part: Path) -> Iterator[None]:
+def locked(file: Path) -> Iterator[None]:
+    """Nobody else writes this file meanwhile. Raises `BeingWritten` when somebody does."""
+    part = part_of(file)
     with part.open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"{part}: another export is writing this file") from None
+            raise BeingWritten(f"{part}: another export is writing this file") from None
         yield
 
 

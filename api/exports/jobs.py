@@ -13,6 +13,7 @@ from ..database import Connection
 from .selection import Selection
 
 LEASE = timedelta(seconds=60)
+HOLD_SECONDS = 15.0  # between renewals: what a child does may take longer than a lease
 MOST_TRIES = 20  # a job that kills its worker would otherwise go on for ever
 
 _TAKE = """
@@ -23,6 +24,10 @@ _TAKE = """
            OR state = 'running' AND leased_until <= %(now)s
         ORDER BY requested_at FOR UPDATE SKIP LOCKED LIMIT 1
     ) RETURNING id, selection, tries
+"""
+_HOLD = """
+    UPDATE export_job SET leased_until = %(until)s
+    WHERE id = %(id)s AND worker = %(worker)s AND state = 'running'
 """
 _GIVE_BACK = """
     UPDATE export_job SET state = 'waiting', worker = NULL, leased_until = %(until)s, error = %(error)s
@@ -79,11 +84,17 @@ async def give_back(
     await db.execute(_GIVE_BACK, {"id": id_, "worker": worker, "until": until, "error": error})
 
 
+async def hold(db: Connection, worker: str, id_: UUID, now: datetime) -> bool:
+    """Renew the lease; False when the job is gone, or another worker has it."""
+    return (await db.execute(_HOLD, {"id": id_, "worker": worker, "until": now + LEASE})).rowcount == 1
+
+
 async def fail(
     db: Connection, worker: str, id_: UUID, error: str, *, now: datetime, expires: datetime
-) -> None:
+) -> bool:
+    """Whether it was this worker's to fail."""
     values = {"id": id_, "worker": worker, "error": error, "now": now, "expires": expires}
-    await db.execute(_FAIL, values)
+    return (await db.execute(_FAIL, values)).rowcount == 1
 
 
 def tell_progress(

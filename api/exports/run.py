@@ -10,6 +10,7 @@ import psycopg
 
 from .evidence import TransitionSource
 from .files import Tell, write_export
+from .known import refuse_unknown
 from .selection import Selection
 from .series import SeriesSource
 from .table import Source
@@ -20,8 +21,10 @@ def export(
 ) -> int:
     """Write what `selection`, which has an end, holds; returns the rows. `connection` commits by itself.
 
-    See `api.exports.files.write_export` for what is there while it runs, and for what it raises.
+    Raises `UsageError` for a device, a station or a metric that nobody knows.
+    See `api.exports.files.write_export` for what is there while it runs, and for what else it raises.
     """
+    refuse_unknown(connection, selection)
     source: Source = (
         TransitionSource(connection, selection)
         if selection.what == "transitions"

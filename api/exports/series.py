@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,24 +10,19 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Composable, Identifier
 
-from telemetry.clock import from_micros
+from telemetry.clock import from_micros, micros
 from telemetry.errors import QuantracError, UsageError
 from telemetry.store.edition import Edition, detect
 
-from .columns import array_cursor
+from ..columns import array_cursor
 from .selection import EARLIEST, Selection
 from .shapes import READINGS, rollups
+from .stays import Stays, devices_of, stations_at, stays_of
 from .table import Block, Coded, Key
 
 WINDOW = 50_000  # rows of a block
 DEVICES = 100  # whose series are looked up at once
 
-_DEVICES = """
-    SELECT d.id, d.dev_eui, s.code, s.name FROM device d LEFT JOIN station s ON s.id = d.station_id
-    WHERE (%(euis)s::text[] IS NULL OR d.dev_eui = ANY(%(euis)s))
-      AND (%(stations)s::text[] IS NULL OR s.code = ANY(%(stations)s)) AND d.id >= %(first)s
-    ORDER BY d.id
-"""
 # From metric to metric by the index: a DISTINCT would read every reading.
 _SERIES_OF_READINGS = SQL("""
     WITH RECURSIVE series AS (
@@ -48,11 +43,13 @@ _SERIES_OF_ROLLUPS = SQL("""
 """)
 _WINDOW = SQL("""
     SELECT {arrays} FROM (
-        SELECT r.* FROM unnest(%(devices)s::int[], %(metrics)s::smallint[], %(since)s::timestamptz[])
-            WITH ORDINALITY AS p (device_id, metric_id, since, number)
+        SELECT r.* FROM unnest(
+                %(devices)s::int[], %(metrics)s::smallint[],
+                %(since)s::timestamptz[], %(until)s::timestamptz[]
+            ) WITH ORDINALITY AS p (device_id, metric_id, since, until, number)
         CROSS JOIN LATERAL (
             SELECT {columns} FROM {relation} WHERE device_id = p.device_id AND metric_id = p.metric_id
-              AND time >= p.since AND time >= %(start)s AND time < %(end)s AND {quality}
+              AND time >= p.since AND time < p.until AND time >= %(start)s AND time < %(end)s AND {quality}
               AND (p.number > 1 OR ({key}) > ({after}))
             ORDER BY {key}
         ) r LIMIT %(window)s
@@ -60,14 +57,13 @@ _WINDOW = SQL("""
 """)
 
 
-class _Device(NamedTuple):
-    id: int
-    dev_eui: str
-    station: str | None
-    station_name: str | None
+class _Stretch(NamedTuple):
+    """A series from `since` until before `until`, in µs since 1970."""
 
-
-_Pair = tuple[int, int]  # device id, metric id
+    device: int
+    metric: int
+    since: int
+    until: int
 
 
 class SeriesSource:
@@ -84,40 +80,40 @@ class SeriesSource:
         self._shape = READINGS if selection.what == "readings" else rollups(selection.resolution)
         self._wanted = selection
         self._metrics = _metrics(connection, selection.metrics)
+        assert selection.end is not None
         self._values = {"start": selection.since, "end": selection.end}
         self.fields = self._shape.fields
 
     def blocks(self, after: Key | None) -> Iterator[Block]:
-        """See `Source`. A key is device, metric, time in µs since 1970, channel, of readings also uplink."""
-        devices = self._devices(after[0] if after else 0)
-        names = {device.id: device for device in devices}
-        for first in range(0, len(devices), DEVICES):
-            some = [device.id for device in devices[first : first + DEVICES]]
-            pairs = [
-                p
-                for p in self._pairs(some)
-                if p[1] in self._metrics and (after is None or p >= tuple(after[:2]))
-            ]
-            total = len(pairs)
-            while pairs:
-                arrays = self._window(pairs, after)
+        """See `Source`. A key is device, metric, time in µs since 1970, channel, of readings also
+        uplink and value: a map may give one series two values at a time."""
+        devices = devices_of(self._connection, self._wanted, after[0] if after else 0)
+        ids = list(devices)
+        for first in range(0, len(ids), DEVICES):
+            some = ids[first : first + DEVICES]
+            stays = stays_of(self._connection, self._wanted, some)
+            stretches = _after(self._stretches(some, stays), after)
+            total = len(stretches)
+            while stretches:
+                arrays = self._window(stretches, after)
                 rows = len(arrays["time"]) if arrays else 0
                 if arrays:
-                    after = [int(arrays[name][-1]) for name in ("device_id", "metric_id", *self._shape.key)]
-                pairs = [p for p in pairs if after and p >= tuple(after[:2])] if rows == WINDOW else []
-                share = (first + len(some) * (1 - len(pairs) / total)) / len(devices)
+                    after = [arrays[name][-1].item() for name in ("device_id", "metric_id", *self._shape.key)]
+                stretches = _after(stretches, after) if rows == WINDOW else []
+                share = (first + len(some) * (1 - len(stretches) / total)) / len(ids)
                 if arrays and after:
-                    yield Block(self._named(arrays, names), rows, after, share)
+                    yield Block(self._named(arrays, devices, stays), rows, after, share)
 
-    def _devices(self, first: int) -> list[_Device]:
-        wanted = {
-            "euis": list(self._wanted.devices) or None, "stations": list(self._wanted.stations) or None,
-            "first": first,
-        }  # fmt: skip
-        with self._connection.cursor(row_factory=tuple_row) as cursor:
-            return [_Device(*row) for row in cursor.execute(_DEVICES, wanted)]
+    def _stretches(self, devices: list[int], stays: Stays) -> list[_Stretch]:
+        whole = [(micros(self._values["start"]), micros(self._values["end"]))]
+        found = []
+        for device, metric in self._pairs(devices):
+            if metric in self._metrics:
+                asked = [stay[:2] for stay in stays.get(device, ())] if self._wanted.stations else whole
+                found += [_Stretch(device, metric, since, until) for since, until in asked]
+        return found
 
-    def _pairs(self, devices: list[int]) -> list[_Pair]:
+    def _pairs(self, devices: list[int]) -> list[tuple[int, int]]:
         if self._shape is READINGS:
             # An index of ours leads from metric to metric, but of a hypertable every chunk has its own.
             plain = detect(self._connection) is Edition.PLAIN
@@ -127,16 +123,17 @@ class SeriesSource:
         with self._connection.cursor(row_factory=tuple_row) as cursor:
             return list(cursor.execute(query, {**self._values, "devices": devices}))
 
-    def _window(self, pairs: list[_Pair], after: Key | None) -> dict[str, Any] | None:
-        """The next rows of these series, as arrays; None when there are no more."""
-        begun = after is not None and pairs[0] == tuple(after[:2])
+    def _window(self, stretches: list[_Stretch], after: Key | None) -> dict[str, Any] | None:
+        """The next rows of these, as arrays; None when there are no more."""
+        begun = after is not None and stretches[0][:2] == tuple(after[:2])
         reached = after[2:] if begun and after else [0] * len(self._shape.key)
         time = from_micros(reached[0]) if begun else EARLIEST
-        since = [time, *[EARLIEST] * (len(pairs) - 1)]
         key = SQL(", ").join(map(Identifier, self._shape.key))
         quality = SQL(
             "quality = ANY(%(quality)s)" if self._wanted.quality and self._shape is READINGS else "true"
         )
+        since = [from_micros(stretch.since) for stretch in stretches]
+        since[0] = max(time, since[0])
         names = list(self._shape.columns)
         columns: list[Composable] = [
             SQL("{} AS {}").format(c, Identifier(n)) for n, c in self._shape.columns.items()
@@ -148,16 +145,21 @@ class SeriesSource:
             quality=quality,
             key=key,
             after=SQL(", ").join(
-                [SQL("%(time)s::timestamptz"), *map(SQL, ["%(channel)s", "%(uplink)s"])][
-                    : len(self._shape.key)
-                ]
+                [
+                    SQL("%(time)s::timestamptz"),
+                    SQL("%(channel)s"),
+                    SQL("%(uplink)s"),
+                    SQL("%(value)s::float8"),
+                ][: len(self._shape.key)]
             ),
         )
         values = {
-            **self._values, "since": since, "window": WINDOW,
+            **self._values, "window": WINDOW,
+            "since": since, "until": [from_micros(stretch.until) for stretch in stretches],
             "quality": [int(flag) for flag in self._wanted.quality],
-            "devices": [device for device, _ in pairs], "metrics": [metric for _, metric in pairs],
-            "time": time, "channel": reached[1], "uplink": reached[-1],
+            "devices": [stretch.device for stretch in stretches],
+            "metrics": [stretch.metric for stretch in stretches],
+            "time": time, **dict(zip(("channel", "uplink", "value"), reached[1:], strict=False)),
         }  # fmt: skip
         with array_cursor(self._connection) as cursor:
             row = cursor.execute(query, values).fetchone()
@@ -169,19 +171,26 @@ class SeriesSource:
             raise QuantracError("The database gave the series of an export out of order.")
         return arrays
 
-    def _named(self, arrays: dict[str, Any], devices: dict[int, _Device]) -> dict[str, Any]:
+    def _named(self, arrays: dict[str, Any], devices: Mapping[int, str], stays: Stays) -> dict[str, Any]:
+        station, station_name = stations_at(stays, arrays["device_id"], arrays["time"])
         ids, own = np.unique(arrays.pop("device_id"), return_inverse=True)
-        known = [devices[id_] for id_ in ids.tolist()]
         metrics, of = np.unique(arrays.pop("metric_id"), return_inverse=True)
         named = [self._metrics[id_] for id_ in metrics.tolist()]
         arrays["uplink"] = arrays.pop("uplink_id", None)
         return arrays | {
-            "station": Coded(own, [device.station for device in known]),
-            "station_name": Coded(own, [device.station_name for device in known]),
-            "dev_eui": Coded(own, [device.dev_eui for device in known]),
+            "station": station,
+            "station_name": station_name,
+            "dev_eui": Coded(own, [devices[id_] for id_ in ids.tolist()]),
             "metric": Coded(of, [metric for metric, _ in named]),
             "unit": Coded(of, [unit for _, unit in named]),
         }
+
+
+def _after(stretches: list[_Stretch], key: Key | None) -> list[_Stretch]:
+    """Those that may hold rows after this key."""
+    if key is None:
+        return stretches
+    return [one for one in stretches if (one.device, one.metric, one.until) > tuple(key[:3])]
 
 
 def _metrics(connection: psycopg.Connection[Any], keys: Sequence[str]) -> dict[int, tuple[str, str]]:

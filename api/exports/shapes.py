@@ -11,7 +11,7 @@ from .table import Field
 
 _NAMES = (
     Field("time", "time", "when it was measured; of rollups the beginning of the bucket"),
-    Field("station", "text", "code of the station"),
+    Field("station", "text", "code of the station where the device was at that time"),
     Field("station_name", "text", "its name"),
     Field("dev_eui", "text", "DevEUI of the device"),
     Field("metric", "text", "quantity"),
@@ -58,7 +58,7 @@ def _shape(relation: str, fields: Sequence[Field], key: tuple[str, ...], *plain:
 
 
 READINGS = _shape(
-    "reading", _READING_FIELDS, ("time", "channel", "uplink_id"),
+    "reading", _READING_FIELDS, ("time", "channel", "uplink_id", "value"),
     "time", "channel", "value", "quality", "uplink_id",
 )  # fmt: skip
 

@@ -20,8 +20,9 @@ from telemetry.clock import Clock
 from telemetry.store.pool import Pool
 
 from ..settings import ApiSettings
-from .child import AGAIN, DONE, FAILED, GONE, Orders
-from .jobs import MOST_TRIES, Job, fail, folder_of_job, give_back, take
+from .child import DONE, FAILED, GONE, Orders
+from .files import BeingWritten, locked
+from .jobs import HOLD_SECONDS, MOST_TRIES, Job, fail, file_of_job, folder_of_job, give_back, hold, take
 
 LOOK_SECONDS = 5.0
 _AGAIN_AFTER = timedelta(seconds=10)
@@ -84,6 +85,9 @@ class ExportWorker:
             if job is None:
                 return False
             used = (await (await db.execute(_USED)).fetchone() or {})["used"]
+        if job.tries > MOST_TRIES:  # it ended more than its child
+            await self._settle(job, FAILED, "the export ended with its process again and again")
+            return True
         space = self._settings.export_space * 2**30 - used
         try:
             status, said = await self._child(job, space)
@@ -113,27 +117,50 @@ class ExportWorker:
         assert child.stdout is not None
         try:
             child.stdin.write(msgspec.json.encode(orders) + b"\n")
-            said = await child.stdout.read()
-            return await child.wait(), said.decode(errors="replace").strip()
+            ending, holding = asyncio.create_task(child.stdout.read()), asyncio.create_task(self._hold(job))
+            try:
+                await asyncio.wait((ending, holding), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                holding.cancel()
+                ending.cancel()
+            if not ending.done():
+                holding.result()
+                return GONE, ""
+            return await child.wait(), ending.result().decode(errors="replace").strip()
         finally:
             child.stdin.close()
             if child.returncode is None:
                 child.kill()
                 await asyncio.shield(child.wait())
 
+    async def _hold(self, job: Job) -> None:
+        """Renew the lease until it is somebody else's."""
+        while True:
+            await asyncio.sleep(HOLD_SECONDS)
+            with contextlib.suppress(*_UNREACHABLE):
+                async with self._pool.connection() as db:
+                    if not await hold(db, self._name, job.id, self._clock.now()):
+                        return
+
     async def _settle(self, job: Job, status: int, said: str) -> None:
         now = self._clock.now()
         async with self._pool.connection() as db:
-            if status == FAILED or (status not in (DONE, GONE, AGAIN) and job.tries >= MOST_TRIES):
-                shutil.rmtree(folder_of_job(self.folder, job.id), ignore_errors=True)
+            if status == FAILED or (status not in (DONE, GONE) and job.tries >= MOST_TRIES):
                 reason = said or f"the export ended with status {status}"
                 expires = now + timedelta(days=self._settings.export_days)
-                await fail(db, self._name, job.id, reason, now=now, expires=expires)
-                _log.warning("export_failed", id=str(job.id), reason=reason)
-            elif status == GONE:
-                shutil.rmtree(folder_of_job(self.folder, job.id), ignore_errors=True)
-            elif status != DONE:
+                if await fail(db, self._name, job.id, reason, now=now, expires=expires):
+                    self._remove(job)
+                    _log.warning("export_failed", id=str(job.id), reason=reason)
+            elif status not in (DONE, GONE):  # of one that is gone the sweep removes the folder
                 await give_back(db, self._name, job.id, until=now + _AGAIN_AFTER, error=said or None)
+
+    def _remove(self, job: Job) -> None:
+        """The folder of a failed job, unless a process that lost the job still writes there."""
+        with (
+            contextlib.suppress(BeingWritten, OSError),
+            locked(file_of_job(self.folder, job.id, job.selection)),
+        ):
+            shutil.rmtree(folder_of_job(self.folder, job.id), ignore_errors=True)
 
     async def _sweep(self) -> None:
         """Remove what has expired, and folders that no job is left of."""

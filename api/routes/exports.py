@@ -17,10 +17,11 @@ from ..audit import audit
 from ..auth import Operator, require
 from ..database import Connection
 from ..exports.jobs import file_of_job, folder_of_job
+from ..exports.known import UNKNOWN, problem
 from ..exports.selection import Selection
 from ..names import metric_ids, metric_names
 from ..paging import Keyset, Page, Paging, Row, moment, uuid
-from ..problems import Problem, not_found
+from ..problems import FieldProblem, Problem, invalid_fields, not_found
 from ..services import Db, Services, Svc
 from ..where import Where
 from . import BASE
@@ -90,6 +91,7 @@ async def add_export(
     if not services.settings.export_dir:
         raise Problem(503, "unavailable", "This API process has no folder for exports (QUANTRAC_EXPORT_DIR).")
     metric_ids(await metric_names(db), body.metrics)
+    await _refuse_unknown(db, body)
     now = services.clock.now()
     async with db.transaction():
         await db.execute(_ONE_AT_A_TIME, (principal.actor,))
@@ -144,6 +146,17 @@ async def delete_export(id: UUID, principal: Operator, db: Db, services: Svc) ->
             raise not_found("export", id)
         await audit(db, principal, "export.delete", id)
     _remove(services, id)
+
+
+async def _refuse_unknown(db: Connection, selection: Selection) -> None:
+    faults = []
+    for field, query in UNKNOWN.items():
+        names = list(getattr(selection, field))
+        rows = await (await db.execute(query, (names,))).fetchall() if names else []
+        if rows:
+            faults.append(FieldProblem(field=field, problem=problem(field, [row["name"] for row in rows])))
+    if faults:
+        raise invalid_fields(faults)
 
 
 def _remove(services: Services, id_: UUID) -> None:

@@ -17,8 +17,8 @@ from ..auth import require
 from ..fields import DevEui, From, To, check_span
 from ..latest import LatestSeries, latest_series
 from ..names import metric_ids, metric_names
-from ..paging import Keyset, Page, PageRequest, Paging, moment, paging, text, whole
-from ..series import devices_of
+from ..paging import Keyset, Page, PageRequest, Paging, moment, number, paging, text, whole
+from ..series import Stay, devices_of
 from ..services import Db, ReadDb
 from ..where import Where
 from . import BASE
@@ -31,17 +31,25 @@ MOST_LATEST = 100_000
 
 Order = Literal["asc", "desc"]
 
-_KEY = {"time": moment, "device_id": whole, "metric_id": whole, "channel": whole, "uplink_id": whole}
+# With the value: a map may give one series two of them at a time.
+_KEY = {
+    "time": moment, "device_id": whole, "metric_id": whole, "channel": whole, "uplink_id": whole,
+    "value": number,
+}  # fmt: skip
 _KEYSETS: dict[Order, Keyset] = {
     "asc": Keyset("readings-asc", **_KEY),
     "desc": Keyset("readings-desc", **_KEY),
 }
 _LATEST = Keyset("latest", dev_eui=text, metric=text, channel=whole)
 
+_WITHIN: LiteralString = "time >= coalesce(d.since, '-infinity') AND time < coalesce(d.until, 'infinity')"
+_EVER = Stay(None, None, None)
+
 # Each series is read in its index's own order and no further than the page; only their heads are merged.
 _LIST = SQL("""
-    SELECT r.*, d.dev_eui, d.station
-    FROM unnest(%(devices)s::int[], %(euis)s::text[], %(stations)s::text[]) AS d (id, dev_eui, station)
+    SELECT r.*
+    FROM unnest(%(devices)s::int[], %(since)s::timestamptz[], %(until)s::timestamptz[])
+        AS d (id, since, until)
     CROSS JOIN unnest(%(metrics)s::int[]) AS m (id)
     CROSS JOIN LATERAL (
         SELECT time, value, raw, uplink_id, device_id, metric_id, channel, quality
@@ -52,14 +60,17 @@ _LIST = SQL("""
     ORDER BY {order} LIMIT %(fetch)s
 """)
 _ORDERS = {
-    "asc": SQL("time, device_id, metric_id, channel, uplink_id"),
-    "desc": SQL("time DESC, device_id DESC, metric_id DESC, channel DESC, uplink_id DESC"),
+    "asc": SQL("time, device_id, metric_id, channel, uplink_id, value"),
+    "desc": SQL("time DESC, device_id DESC, metric_id DESC, channel DESC, uplink_id DESC, value DESC"),
 }
+_REACHED: LiteralString = (
+    "(%(after_time)s, %(after_device_id)s, %(after_metric_id)s, %(after_channel)s, %(after_uplink_id)s,"
+    " %(after_value)s::float8)"
+)
 _AFTER: dict[Order, LiteralString] = {
-    "asc": "time >= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id)"
-    " > (%(after_time)s, %(after_device_id)s, %(after_metric_id)s, %(after_channel)s, %(after_uplink_id)s)",
-    "desc": "time <= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id)"
-    " < (%(after_time)s, %(after_device_id)s, %(after_metric_id)s, %(after_channel)s, %(after_uplink_id)s)",
+    "asc": "time >= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id, value) > " + _REACHED,
+    "desc": "time <= %(after_time)s AND (time, device_id, metric_id, channel, uplink_id, value) < "
+    + _REACHED,
 }
 _DEVICES_LATEST = SQL("""
     SELECT d.dev_eui, s.code AS station, l.readings::text AS readings
@@ -112,19 +123,25 @@ async def list_readings(
     quality: Annotated[list[Quality], Query(max_length=5)] = [],  # noqa: B006
     order: Order = "asc",
 ) -> Page[ReadingView]:
-    """Readings by time. `device`, `metric` and `quality` may be repeated."""
+    """Readings by time. `device`, `metric` and `quality` may be repeated.
+
+    A reading's `station` is where its device was at that time, and `station` asks for these.
+    """
     check_span(start, end)
     names = await metric_names(db)
     metrics = metric_ids(names, metric)
     after = _KEYSETS[order].after(page.cursor)
-    devices = await devices_of(db, device, station, most=MOST_SERIES // max(1, len(metrics)))
+    most = MOST_SERIES // max(1, len(metrics))
+    devices = {one.id: one for one in await devices_of(db, device, station, start, end, most)}
+    spans = [(d.id, s.since, s.until) for d in devices.values() for s in ([_EVER] if d.whole else d.stays)]
     where = Where(
-        devices=[d.id for d in devices],
-        euis=[d.dev_eui for d in devices],
-        stations=[d.station for d in devices],
+        devices=[id_ for id_, _, _ in spans],
+        since=[since for _, since, _ in spans],
+        until=[until for _, _, until in spans],
         metrics=metrics,
         fetch=page.fetch,
     )
+    where.add(_WITHIN, station=station)
     where.add("time >= %(start)s", start=start)
     where.add("time < %(end)s", end=end)
     where.add("channel = %(channel)s", channel=channel)
@@ -135,7 +152,17 @@ async def list_readings(
     items = []
     for row in rows:
         name = names[row["metric_id"]]
-        items.append(ReadingView(**row, metric=name.key, unit=name.unit, uplink=str(row["uplink_id"])))
+        of = devices[row["device_id"]]
+        items.append(
+            ReadingView(
+                **row,
+                dev_eui=of.dev_eui,
+                station=of.station_at(row["time"]),
+                metric=name.key,
+                unit=name.unit,
+                uplink=str(row["uplink_id"]),
+            )
+        )
     return Page(items=items, next=following)
 
 
@@ -148,7 +175,8 @@ async def list_latest(
 ) -> Response:
     """The newest reading of each series of devices that are not retired. `metric` may be repeated.
 
-    It reads one row a device, however long their history; `limit` may be 100,000.
+    `station` is the present one. It reads one row a device, however long their history; `limit` may be
+    100,000.
     """
     names = await metric_names(db)
     wanted = {id_: names[id_] for id_ in metric_ids(names, metric)}

@@ -70,6 +70,7 @@ async def list_rollups(
 
     The bucket that `from` lies in is listed whole; buckets still to come are not. Without `from`: the last 31
     days of hours, or 366 days. `device` and `metric` may be repeated.
+    `station` is where the device was when the bucket began; of another time, the buckets are gaps.
     """
     now = services.clock.now()
     end = end or now
@@ -96,7 +97,7 @@ async def list_rollups(
                 {
                     "time": time,
                     "dev_eui": one.device.dev_eui,
-                    "station": one.device.station,
+                    "station": one.device.station_at(time),
                     "metric": one.metric.key,
                     "channel": one.channel,
                     "unit": one.metric.unit,

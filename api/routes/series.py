@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from ..answers import json_answer
 from ..auth import require
-from ..buckets import Resolution
+from ..buckets import WIDTHS, Resolution
 from ..chart import RAW_LONGEST, RAW_PER_POINT, Asking, raw_lines, rollup_lines
 from ..fields import DevEui, From, To, check_span
 from ..problems import Problem, invalid
@@ -22,7 +23,9 @@ router = APIRouter(prefix=BASE, tags=["readings"])
 
 MOST_SERIES = 50
 MOST_RAW = 100_000  # of one device and metric, when raw is insisted on
+MOST_READINGS = 500_000  # of all series
 MOST_BUCKETS = 20_000
+MOST_CELLS = 300_000  # buckets of all series
 USUAL_SPAN = timedelta(days=1)
 
 Wanted = Literal["auto", "raw", "1h", "1d"]
@@ -73,8 +76,10 @@ async def chart_series(
 ) -> Response:
     """Columns for a chart: raw readings, thinned where they are many, else hours or days.
 
-    Raw: up to 100 days, and up to ten times `points` readings of a device and metric; beyond, hours while
-    there are no more of them than `points`, else days. Without `from`: the day before `to`.
+    Raw: up to 100 days, and up to ten times `points` readings of a device and metric, 500,000 of all; beyond,
+    hours while there are no more of them than `points`, else days. Without `from`: the day before `to`.
+    `station` asks for what was measured there while a device belonged to it; rollups go by their beginning.
+    Without it, a series has the present station of its device.
     """
     now = services.clock.now()
     end = end or now
@@ -85,19 +90,19 @@ async def chart_series(
     chosen: Literal["raw", "1h", "1d"] = _by_span(start, end, points) if resolution == "auto" else resolution
     if chosen == "raw":
         most = RAW_PER_POINT * points if resolution == "auto" else MOST_RAW
-        lines = await raw_lines(db, asking, most)
+        lines = await raw_lines(db, asking, most, MOST_READINGS)
         if lines is not None:
-            return _answer(start, end, "raw", lines.thinned, lines.columns)
+            return await _answer(start, end, "raw", lines.thinned, lines.columns)
         if resolution == "raw":
             raise Problem(
                 422,
                 "too-many-readings",
-                f"That is more than {MOST_RAW} readings of one series; shorten the span, or leave "
-                "`resolution` out and get hours or days.",
+                f"That is more than {MOST_RAW} readings of one series, or {MOST_READINGS} of all; shorten "
+                "the span, or leave `resolution` out and get hours or days.",
             )
         chosen = _rollup(start, end, points)
-    _refuse_too_many(start, end, chosen)
-    return _answer(start, end, chosen, False, await rollup_lines(db, asking, chosen, now))
+    _refuse_too_many(start, end, chosen, len(asking.series))
+    return await _answer(start, end, chosen, False, await rollup_lines(db, asking, chosen, now))
 
 
 def _by_span(start: datetime, end: datetime, points: int) -> Literal["raw", "1h", "1d"]:
@@ -108,14 +113,22 @@ def _rollup(start: datetime, end: datetime, points: int) -> Resolution:
     return "1h" if end - start <= points * timedelta(hours=1) else "1d"
 
 
-def _refuse_too_many(start: datetime, end: datetime, resolution: Resolution) -> None:
-    if (end - start) / timedelta(hours=1 if resolution == "1h" else 24) > MOST_BUCKETS:
+def _refuse_too_many(start: datetime, end: datetime, resolution: Resolution, series: int) -> None:
+    buckets = (end - start) / WIDTHS[resolution]
+    if buckets > MOST_BUCKETS:
         raise invalid("from", f"the span has more than {MOST_BUCKETS} buckets of {resolution}; shorten it")
+    if buckets * series > MOST_CELLS:
+        raise invalid(
+            "from",
+            f"the span has more than {MOST_CELLS} buckets of {resolution} in {series} series; shorten it, or "
+            "name fewer devices or metrics",
+        )
 
 
-def _answer(
+async def _answer(
     start: datetime, end: datetime, resolution: str, thinned: bool, lines: list[dict[str, object]]
 ) -> Response:
-    return json_answer(
-        {"from": start, "to": end, "resolution": resolution, "thinned": thinned, "series": lines}
+    return await asyncio.to_thread(
+        json_answer,
+        {"from": start, "to": end, "resolution": resolution, "thinned": thinned, "series": lines},
     )

@@ -8,15 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from api.exports import child, jobs, worker
+from api.exports.files import locked, part_of
+from api.exports.selection import Selection
 from api.settings import ApiSettings
 from telemetry.clock import SystemClock
 from tests.wait import until
 
 from .conftest import KEYS, Caller, as_problem, fields_of
 from .world import EUI, T0, World
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LOOK_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -81,6 +90,8 @@ async def test_what_cannot_be_exported(
     wrong = await operator.post("/api/v1/exports", json={"format": "pdf", "from": "yesterday", "devcies": []})
     assert set(fields_of(wrong)) == {"format", "from", "devcies"}
     assert fields_of(await operator.post("/api/v1/exports", json={"metrics": ["water.lvl"]})) == ["metric"]
+    nobody = {"devices": [EUI, "ffffffffffffffff"], "stations": ["phu-heip"]}
+    assert fields_of(await operator.post("/api/v1/exports", json=nobody)) == ["devices", "stations"]
     as_problem(await operator.get("/api/v1/exports/00000000-0000-0000-0000-000000000000"), 404)
 
 
@@ -104,6 +115,56 @@ async def test_a_job_whose_worker_died_is_gone_on_with(
     folder = Path(settings.export_dir) / str(id_)
     assert folder.exists()
     await until(lambda: not folder.exists())
+
+
+async def test_what_takes_longer_than_a_lease_is_not_taken_over(
+    operator: httpx.AsyncClient, world: World, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LEASE", timedelta(seconds=1))
+    monkeypatch.setattr(worker, "HOLD_SECONDS", 0.2)
+    world.reading(T0, 1)
+    with psycopg.connect(database_url) as slow:
+        slow.execute("LOCK TABLE reading")
+        id_ = await asked(operator, format="parquet")
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation'"
+        await until(lambda: world.one(waits) == 1)
+        first = world.one("SELECT leased_until FROM export_job WHERE id = %s", id_)
+        held = "SELECT leased_until > %s + interval '1.5 seconds' FROM export_job WHERE id = %s"
+        await until(lambda: world.one(held, first, id_), 10)
+    export = await ended(world, operator, id_)
+    assert (export["state"], export["rows"]) == ("done", 1)
+
+
+async def test_a_file_that_another_process_writes_is_left_alone(
+    operator: httpx.AsyncClient, world: World, settings: ApiSettings
+) -> None:
+    world.reading(T0, 1)
+    now = datetime.now(UTC)
+    id_ = world.one(
+        "INSERT INTO export_job (selection, requested_by, requested_at) VALUES (%s, 'x', %s) RETURNING id",
+        Jsonb({"to": now.isoformat()}), now,
+    )  # fmt: skip
+    file = jobs.file_of_job(Path(settings.export_dir), id_, Selection())
+    file.parent.mkdir(parents=True)
+    with locked(file):
+        told = "SELECT count(*) FROM export_job WHERE state = 'waiting' AND error LIKE '%%another export%%'"
+        await until(lambda: world.one(told) == 1)
+        assert part_of(file).exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (psycopg.OperationalError("server closed the connection unexpectedly"), child.AGAIN),
+        (psycopg.errors.AdminShutdown("terminating connection"), child.AGAIN),
+        (psycopg.errors.ConnectionFailure("gone"), child.AGAIN),
+        (psycopg.errors.DiskFull("no space left on device"), child.FAILED),
+        (psycopg.errors.QueryCanceled("statement timeout"), child.FAILED),
+        (psycopg.errors.UndefinedColumn("no such column"), child.FAILED),
+    ],
+)
+def test_what_the_database_refuses_is_not_tried_for_ever(error: psycopg.Error, status: int) -> None:
+    assert child.ended_by_database(error) == status
 
 
 async def test_exports_end_where_their_space_does(operator: httpx.AsyncClient, world: World) -> None:

@@ -65,6 +65,34 @@ async def test_filters(viewer: httpx.AsyncClient, world: World) -> None:
     assert await values(viewer, quality=[1, 4], metric="water.level", channel=0) == [1, 2, 5]
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_frame_with_two_values_of_a_series_at_a_time_is_whole(
+    viewer: httpx.AsyncClient, world: World, order: str
+) -> None:
+    """As a map may give them: no page border may take one for the other."""
+    for value in (0.1, -3.5, 1e-300):
+        world.reading(T0, value)
+    found: list[float] = []
+    params: dict[str, Any] = {"device": EUI, "order": order, "limit": 1}
+    while params.get("cursor", "") is not None:
+        page = (await viewer.get("/api/v1/readings", params=params)).json()
+        found += [item["value"] for item in page["items"]]
+        params["cursor"] = page["next"]
+    assert found == sorted([0.1, -3.5, 1e-300], reverse=order == "desc")
+
+
+async def test_readings_before_a_move_stay_the_old_stations(viewer: httpx.AsyncClient, world: World) -> None:
+    for n in range(4):
+        world.reading(T0 + timedelta(minutes=n), n)
+    world.move("cau-moi", T0 + timedelta(minutes=2))
+    assert await values(viewer, station="phu-hiep") == [0, 1]
+    assert await values(viewer, station="cau-moi", order="desc") == [3, 2]
+    after = (T0 + timedelta(minutes=2)).isoformat()
+    assert await values(viewer, station="phu-hiep", **{"from": after}) == []
+    items = (await viewer.get("/api/v1/readings")).json()["items"]
+    assert [item["station"] for item in items] == ["phu-hiep"] * 2 + ["cau-moi"] * 2
+
+
 async def test_from_is_in_and_to_is_out_in_any_offset(viewer: httpx.AsyncClient, world: World) -> None:
     for n in range(4):
         world.reading(T0 + timedelta(minutes=n), n)

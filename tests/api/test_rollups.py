@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
+from api.routes import series
 from api.thinning import gaps, thin
 from telemetry.clock import ManualClock
 
@@ -131,6 +132,44 @@ async def test_raw_is_thinned_with_its_gap_its_peak_and_its_doubts(
     whole = await ask(viewer, "series", **span, points=2000)
     assert whole["thinned"] is False
     assert len(whole["series"][0]["value"]) == 1899 + 1
+
+
+async def test_a_chart_of_a_station_ends_where_its_device_moved(
+    viewer: httpx.AsyncClient, world: World
+) -> None:
+    for hour in range(6):
+        world.reading(MIDNIGHT + timedelta(hours=hour), hour)
+    world.move("cau-moi", MIDNIGHT + timedelta(hours=4))
+    span = {"from_": MIDNIGHT.isoformat(), "to": (MIDNIGHT + timedelta(hours=6)).isoformat()}
+    for resolution in ("raw", "1h"):
+        for station, expected in (("phu-hiep", [0, 1, 2, 3]), ("cau-moi", [4, 5])):
+            answer = await ask(viewer, "series", **span, station=station, resolution=resolution)
+            (line,) = answer["series"]
+            assert (line["station"], [v for v in line["value"] if v is not None]) == (station, expected)
+    items = (await ask(viewer, "rollups", **span, station="cau-moi"))["items"]
+    assert [item["count"] for item in items] == [0, 0, 0, 0, 1, 1]
+    items = (await ask(viewer, "rollups", **span))["items"]
+    assert [item["station"] for item in items] == ["phu-hiep"] * 4 + ["cau-moi"] * 2
+
+
+async def test_many_series_at_once_are_bounded(
+    viewer: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for channel in range(3):
+        for minute in range(4):
+            world.reading(MIDNIGHT + timedelta(minutes=minute), channel, channel=channel)
+    span = {"from_": MIDNIGHT.isoformat(), "to": (MIDNIGHT + timedelta(hours=1)).isoformat()}
+    monkeypatch.setattr(series, "MOST_READINGS", 12)
+    assert [line["value"] for line in (await ask(viewer, "series", **span))["series"]] == [
+        [n] * 4 for n in range(3)
+    ]
+    monkeypatch.setattr(series, "MOST_READINGS", 11)
+    assert (await ask(viewer, "series", **span))["resolution"] == "1h"
+    asked = {k.rstrip("_"): v for k, v in span.items()}
+    raw = await viewer.get("/api/v1/series", params={**asked, "resolution": "raw"})
+    as_problem(raw, 422, "too-many-readings")
+    monkeypatch.setattr(series, "MOST_CELLS", 2)
+    as_problem(await viewer.get("/api/v1/series", params=asked), 422, "invalid")
 
 
 async def test_spans_that_cannot_be(viewer: httpx.AsyncClient, world: World) -> None:

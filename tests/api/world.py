@@ -117,6 +117,17 @@ class World:
             (time, value, uplink, device or self.device, self.metrics[metric], channel, quality),
         )
 
+    def move(self, station: str, since: datetime) -> None:
+        """The device belongs to a new station of this code from then on."""
+        self.one(
+            "INSERT INTO station (code, name, latitude, longitude) VALUES (%s, %s, 11, 107)"
+            " RETURNING set_belonging('device_station', %s, id, %s, NULL)",
+            station,
+            station,
+            self.device,
+            since,
+        )
+
     def latest(
         self, seen_at: datetime, readings: dict[str, Sequence[float]], device: int | None = None
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import os
@@ -17,6 +18,7 @@ import numpy as np
 import psycopg
 import pyarrow.parquet as pq
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from api.exports import files, series
 from api.exports.run import export
@@ -26,6 +28,7 @@ from telemetry.store import binary
 from telemetry.store.lanes import READING_DTYPE
 from telemetry.store.pool import connect
 from tests.program import run
+from tests.proxy import TcpProxy
 
 Database = psycopg.Connection[dict[str, Any]]
 BEGIN = datetime(2026, 10, 1, tzinfo=UTC)
@@ -89,14 +92,21 @@ def test_the_same_rows_in_every_format(
     monkeypatch.setattr(series, "WINDOW", 7)  # ends within series, and within moments
     fill(filled, 60)
     filled.execute("UPDATE reading SET raw = value + 1 WHERE uplink_id = 4")
+    filled.execute(  # as a map may give: one series, one moment, one frame, other values
+        "INSERT INTO reading (time, value, uplink_id, device_id, metric_id, channel, quality)"
+        " SELECT time, value + n, uplink_id, device_id, metric_id, channel, quality FROM reading,"
+        " generate_series(1, 7) n WHERE uplink_id = 6"
+    )
     told = {}
     for ending in ("csv", "ndjson", "parquet"):
-        assert write(database_url, tmp_path / f"x.{ending}") == 60
+        assert write(database_url, tmp_path / f"x.{ending}") == 67
         told[ending] = rows_of(tmp_path / f"x.{ending}")
     stored = filled.execute(
-        "SELECT uplink_id FROM reading ORDER BY device_id, metric_id, time, channel, uplink_id"
+        "SELECT uplink_id, value FROM reading ORDER BY device_id, metric_id, time, channel, uplink_id, value"
     ).fetchall()
-    assert [row["uplink"] for row in told["ndjson"]] == [str(row["uplink_id"]) for row in stored]
+    assert [(row["uplink"], row["value"]) for row in told["ndjson"]] == [
+        (str(row["uplink_id"]), row["value"]) for row in stored
+    ]
     assert told["parquet"] == told["ndjson"]
     assert told["ndjson"][0]["station_name"].startswith("=HYPERLINK")
     assert told["csv"][0]["station_name"] == "'" + told["ndjson"][0]["station_name"]
@@ -135,9 +145,43 @@ def test_filters(filled: Database, database_url: str, tmp_path: Path) -> None:
     assert write(database_url, file, metrics=["water.level"], devices=["00000000000000a3"]) == 0
     with pytest.raises(UsageError, match="unknown metric"):
         write(database_url, file, metrics=["water.lvl"])
+    with pytest.raises(UsageError, match="unknown device 'ffffffffffffffff'"):
+        write(database_url, file, devices=["00000000000000a1", "ffffffffffffffff"])
+    with pytest.raises(UsageError, match="unknown station 'cua'"):
+        write(database_url, file, what="transitions", stations=["cua"])
     assert write(database_url, file, what="rollups", resolution="1d") == 6
     assert {row["count"] for row in rows_of(file)} == {10}
     assert write(database_url, tmp_path / "x.csv", what="transitions") == 0
+
+
+def test_rows_before_a_move_stay_the_old_stations(
+    filled: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device leaves its station for another, for a while for none, and comes back."""
+    monkeypatch.setattr(series, "WINDOW", 4)
+    fill(filled, 120)  # 20 seconds of 3 metrics of each device
+    new = "INSERT INTO station (code, name, latitude, longitude) VALUES ('moi', 'Mới', 11, 107)"
+    filled.execute(new)
+    for station, second in ((2, 5), (None, 10), (1, 15)):
+        since = BEGIN + timedelta(seconds=second)
+        filled.execute("SELECT set_belonging('device_station', 1, %s, %s, NULL)", (station, since))
+    file = tmp_path / "x.ndjson"
+    device = {"devices": ["00000000000000a1"]}
+    assert write(database_url, file, **device) == 60
+    told = {"cau": [*range(5), *range(15, 20)], "moi": [*range(5, 10)], None: [*range(10, 15)]}
+    for station, seconds in told.items():
+        rows = [row for row in rows_of(file) if row["station"] == station]
+        assert sorted(int(row["time"][-3:-1]) for row in rows) == sorted(seconds * 3)
+        if station != "cau":
+            assert {row["station_name"] for row in rows} == {"Mới" if station else None}
+        if station:
+            assert write(database_url, tmp_path / "of.ndjson", stations=[station]) == len(rows)
+            assert rows_of(tmp_path / "of.ndjson") == rows
+    span = {"from": BEGIN + timedelta(seconds=7), "to": BEGIN + timedelta(seconds=16)}
+    assert write(database_url, file, stations=["moi", "cau"], **span) == (3 + 1) * 3
+    assert (
+        write(database_url, file, what="rollups", resolution="1d", stations=["moi"]) == 0
+    )  # began at the other
 
 
 @pytest.mark.parametrize("ending", ["csv", "ndjson", "parquet", "xlsx"])
@@ -171,6 +215,36 @@ def test_a_cut_export_leaves_no_half_file_and_goes_on(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, cut.name])
     if ending != "xlsx":
         assert rows_of(cut) == rows_of(whole)
+
+
+async def test_a_cut_connection_leaves_what_can_be_gone_on_with(
+    filled: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "WINDOW", 10)
+    monkeypatch.setattr(files, "CHECKPOINT_ROWS", 20)
+    fill(filled, 120)
+    file, loop = tmp_path / "x.ndjson", asyncio.get_running_loop()
+    info = filled.info
+    async with TcpProxy(info.host, info.port) as proxy:
+        through = make_conninfo(database_url, host="127.0.0.1", port=proxy.port)
+
+        def cut(rows: int, share: float) -> None:
+            if rows == 50:
+                asyncio.run_coroutine_threadsafe(proxy.cut(), loop).result(20)
+
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.to_thread(write, through, file, tell=cut)
+        assert not file.exists()
+        refused = await asyncio.to_thread(
+            run, "export", "readings", "--out", str(file), "--resume", env={"QUANTRAC_DATABASE_URL": through}
+        )
+        assert refused.returncode not in (0, 2)
+        assert "Traceback" not in refused.stderr
+        assert not file.exists()
+        proxy.mend()
+        assert await asyncio.to_thread(write, through, file, resume=True) == 120
+    uplinks = [int(row["uplink"]) for row in rows_of(file)]
+    assert sorted(uplinks) == list(range(120))
 
 
 def test_a_full_disk_is_told(filled: Database, database_url: str, tmp_path: Path) -> None:
