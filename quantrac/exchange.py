@@ -9,6 +9,7 @@ from typing import Any, LiteralString, TextIO
 import psycopg
 from psycopg.sql import SQL
 
+from quantrac.tables import guarded
 from telemetry.store.imports import DEVICES, FACILITIES, GATEWAYS, OWNERS, STATIONS, UNITS
 
 # What files hold is told in one place, the projections: what is exported is what an import compares with.
@@ -67,7 +68,7 @@ _OTHERS: dict[str, LiteralString] = {
 
 
 def export_csv(connection: psycopg.Connection[Any], what: str, out: TextIO) -> None:
-    """One of the tables as CSV with a header, UTF-8, row by row."""
+    """One of the tables as CSV with a header, UTF-8, row by row; an import takes it back as it was."""
     if what in _IMPORTED:
         projection, columns, order = _IMPORTED[what]
         query = SQL("SELECT d.* FROM ({}) p CROSS JOIN LATERAL jsonb_to_record(p.data) AS d ({}) {}").format(
@@ -87,6 +88,12 @@ def export_csv(connection: psycopg.Connection[Any], what: str, out: TextIO) -> N
 
 
 def _shown(row: Iterable[Any]) -> list[Any]:
-    return [
-        " ".join(v) if isinstance(v, list) else v.isoformat() if hasattr(v, "isoformat") else v for v in row
-    ]
+    return [_cell(value) for value in row]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return " ".join(value)
+    if isinstance(value, str):
+        return guarded(value)
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -17,6 +17,9 @@ Row = dict[str, Any]
 LARGEST_GEOJSON = 50_000_000
 """Letters; a GeoJSON is read at once, a CSV row by row."""
 _CHUNK = 1 << 20
+# A spreadsheet takes a cell that begins so for a formula: https://owasp.org/www-community/attacks/CSV_Injection
+# The apostrophes before tell a guarded text from one that had an apostrophe itself.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -95,7 +98,17 @@ def _csv(file: Path, delimiter: str) -> Iterator[tuple[Place, list[str]]]:
                 return
             except csv.Error as error:
                 raise UsageError(f"{file}, line {reader.line_num}: no CSV ({error})") from None
-            yield Place(number, line), [unicodedata.normalize("NFC", cell).strip() for cell in cells]
+            yield Place(number, line), [_cell(cell) for cell in cells]
+
+
+def guarded(text: str) -> str:
+    """The text as a cell of CSV that no spreadsheet takes for a formula; reading the file takes that back."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _cell(text: str) -> str:
+    text = unicodedata.normalize("NFC", text).strip()
+    return text[1:].strip() if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def _row(names: list[str], cells: list[str]) -> Row | UsageError:

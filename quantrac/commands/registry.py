@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -125,10 +126,13 @@ def _import_over(
     kept = not (dry_run or done.refused)
     faults, warnings = fault_lines(done, file), warning_lines(done, file)
     rows = row_lines(done) if dry_run else []
-    if as_json:
-        write_json(done, file, kept=kept, out=sys.stdout)
-    if not kept:
-        connection.rollback()
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as report:
+        if as_json:
+            write_json(done, file, kept=kept, out=report)
+        # "kept" is said when it is so.
+        connection.commit() if kept else connection.rollback()
+        report.seek(0)
+        shutil.copyfileobj(report, sys.stdout)
     if faults:
         raise UsageError("\n".join(faults))
     for sentence in warnings:

@@ -19,7 +19,8 @@ from psycopg.types.json import Jsonb
 @dataclass(frozen=True)
 class Target:
     """`upsert` takes the rows of table ``incoming`` to write, whose `data` is complete. `unfit` finds those
-    that cannot be written, `faults` what is wrong once they are: ``(row, problem)``.
+    that cannot be written, `faults` what is wrong once they are: ``(row, problem)``; `remarkable` those that
+    change more than they say.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Target:
     then: LiteralString | None = None
     unfit: LiteralString | None = None
     faults: LiteralString | None = None
+    remarkable: LiteralString | None = None
 
 
 class Incoming(NamedTuple):
@@ -84,6 +86,10 @@ _NOTE = """
     FROM (SELECT row, array_agg(problem ORDER BY problem) AS faults FROM ({found}) found GROUP BY row) f
     WHERE f.row = i.row
 """
+_REMARK = """
+    UPDATE incoming i SET warnings = i.warnings || f.problem
+    FROM ({found}) f WHERE f.row = i.row
+"""
 _REPORT = """
     SELECT row, line, key, CASE WHEN faults = '{}' THEN outcome ELSE 'refused' END AS outcome,
            changes, faults, warnings
@@ -110,6 +116,8 @@ class Staging:
         self._connection.execute(_TWICE, {"key": self._target.key})
         self._connection.execute(SQL(_COMPARE).format(projection=SQL(self._target.projection)))
         self._note(self._target.unfit)
+        if self._target.remarkable:
+            self._connection.execute(SQL(_REMARK).format(found=SQL(self._target.remarkable)))
 
     def write(self) -> None:
         """Write what is new or differs; faults that show only then are noted with their rows.
@@ -207,6 +215,10 @@ DEVICES = Target(
     INSERT INTO decode_job (device_id, requested_by)
     SELECT d.id, 'command line' FROM incoming i JOIN device d ON d.dev_eui = i.key
     WHERE i.outcome IN ('created', 'changed') ORDER BY i.row""",
+    remarkable="""
+    SELECT i.row, format('dev_eui: %s was retired and is active again; what it sends is decoded', i.key)
+                  AS problem
+    FROM incoming i JOIN device d ON d.dev_eui = i.key WHERE d.status = 'retired'""",
 )
 GATEWAYS = Target(
     "gateways",

@@ -26,7 +26,9 @@ from quantrac.backup import programs
 from quantrac.backup.archive import DUMP, reading
 from quantrac.backup.make import backup as make
 from quantrac.backup.restore import Course, Stage, bring_up_to_date, restore
-from quantrac.embedded import BrokerInfo, EmbeddedPostgres
+from quantrac.embedded import BrokerInfo, EmbeddedBroker, EmbeddedPostgres
+from quantrac.embedded.broker import ROLES
+from quantrac.embedded.files import new_passwords, write_private
 from telemetry.clock import SystemClock
 from telemetry.errors import QuantracError, StoreError, UsageError
 from telemetry.secrets import SecretBox
@@ -36,6 +38,7 @@ from telemetry.store.migrate import current_revision, migrate, newest_revision
 from telemetry.store.policies import apply_settings
 from telemetry.store.rollups import refresh
 from tests.chaos.traffic import READINGS, frames, paced, register_devices
+from tests.e2e.conftest import Installation
 from tests.program import Program, run
 from tests.traffic import publish
 from tests.wait import until
@@ -418,12 +421,13 @@ def test_a_plain_backup_becomes_timescale_where_the_server_has_it(
         assert number(empty_database_url, "SELECT count(*) FROM show_chunks('reading')") > 1
 
 
-def test_secret_key_stays_behind_and_the_broker_access_comes_along(
+async def test_secret_key_stays_behind_and_the_broker_access_comes_along(
     installation: dict[str, str], tmp_path: Path
 ) -> None:
     data = Path(installation["QUANTRAC_DATA_DIR"])
     (data / "broker").mkdir(parents=True)
-    (data / "broker" / "passwords.json").write_text('{"network": "word"}')
+    passwords = new_passwords(ROLES)
+    (data / "broker" / "passwords.json").write_text(json.dumps(passwords))
     (data / "secret.key").write_text("the-key-in-the-file")
     codecs = tmp_path / "mã"
     codecs.mkdir()
@@ -448,14 +452,22 @@ def test_secret_key_stays_behind_and_the_broker_access_comes_along(
         return
     assert done.returncode == 0, done.stderr
     assert "1 endpoints have secrets under the old machine's QUANTRAC_SECRET_KEY" in done.stdout
-    assert (new / "broker" / "passwords.json").read_text() == '{"network": "word"}'
+    assert json.loads((new / "broker" / "passwords.json").read_text()) == passwords
     assert (new / "restored" / "codecs" / "ours.js").is_file()
-    server = EmbeddedPostgres(new)
-    assert not server.is_running()
+    assert not EmbeddedPostgres(new).is_running()
+    (tmp_path / "quantrac.toml").unlink()
+    write_private(new / "secret.key", KEY)
+    world = Installation(new)
     try:
-        assert number(server.start(), "SELECT count(*) FROM reading") == 30000
+        await world.start()
+        assert number(str(world.runtime()["database_url"]), "SELECT count(*) FROM reading") == 30000
+        with world.client() as client:
+            assert client.get("devices").raise_for_status().json()["items"]
+            assert client.get("endpoints").raise_for_status().json()["items"][0]["name"] == "Loa"
     finally:
-        server.stop()
+        await world.stop()
+        for embedded in (EmbeddedBroker(new), EmbeddedPostgres(new)):
+            await asyncio.to_thread(embedded.stop)
 
 
 async def test_a_backup_that_is_stopped_leaves_no_file(

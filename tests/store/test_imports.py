@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import unicodedata
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from quantrac.commands.registry import _import_over
 from quantrac.exchange import export_csv
 from quantrac.imports.kinds import KINDS
 from quantrac.imports.package import installed_file, write_communes
@@ -193,6 +196,37 @@ def test_an_import_moves_a_device_and_decodes_what_waited(imports: Imports, data
     assert database.execute("SELECT FROM decode_job").rowcount == 1
     imports("devices", f"{row}b\n")
     assert imports.export("placements").count("a840410000000001") == 2
+    database.execute("UPDATE device SET status = 'retired'")
+    (told,) = imports("devices", f"{row}b\n")["rows"]
+    assert "a840410000000001 was retired and is active again" in told["warnings"][0]
+    assert imports("devices", f"{row}b\n")["rows"][0]["warnings"] == []
+
+
+def test_no_exported_text_becomes_a_formula(imports: Imports, database: Database) -> None:
+    names = ("=1+1", "'=1+1", "-2", "'bình thường", "@x")
+    for name in names:
+        database.execute("INSERT INTO owner (code, name) VALUES (%s, %s)", (f"o{names.index(name)}", name))
+    exported = imports.export("owners")
+    cells = [row["name"] for row in csv.DictReader(io.StringIO(exported))]
+    assert cells == ["'=1+1", "''=1+1", "'-2", "'bình thường", "'@x"]
+    assert set(_outcomes(imports("owners", exported))) == {"unchanged"}
+
+
+def test_nothing_is_told_kept_that_was_not(
+    database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "owners.csv"
+    file.write_text("code,name\no,O\n", encoding="utf-8")
+    with connect(database_url, application="test") as connection:
+        gone = Mock(side_effect=psycopg.OperationalError("gone"))
+        monkeypatch.setattr(connection, "commit", gone)
+        with pytest.raises(psycopg.OperationalError):
+            _import_over(connection, "owners", file, dry_run=False, as_json=True, kind=KINDS["owners"])
+        assert capsys.readouterr().out == ""
+        monkeypatch.undo()
+        connection.rollback()
+        _import_over(connection, "owners", file, dry_run=False, as_json=True, kind=KINDS["owners"])
+    assert json.loads(capsys.readouterr().out)["kept"]
 
 
 def test_provinces_from_the_start(database_url: str, imports: Imports, database: Database) -> None:
