@@ -23,7 +23,8 @@ BYTES = 16 * 2**20  # of readings, likewise
 DEVICES = 250  # whose rows are merged at once, so that a step keeps nobody waiting for long
 BREATH_SECONDS = 0.01
 _SERIES = ("device_id", "metric_id", "channel")
-_READING_COLUMNS = ("device_id", "metric_id", "channel", "time", "value", "quality")
+_READING_COLUMNS = ("metric_id", "channel", "time", "value", "quality")
+_NOTHING = ("NULL", "NULL", "{}")
 
 _MERGE = """
     WITH incoming AS (
@@ -105,11 +106,7 @@ def _in_order(batches: list[Batch]) -> list[Batch]:
 async def _merge(connection: psycopg.AsyncConnection[Any], batches: list[Batch]) -> None:
     touched = np.concatenate([batch.touched for batch in batches])
     frames = lanes.last_of_each(touched[touched["newest"] != NO_FRAME], ("device_id",), ("newest",))
-    readings = lanes.last_of_each(
-        _newest(np.concatenate([batch.readings for batch in batches])),
-        _SERIES,
-        ("time", "value"),
-    )
+    readings = _newest(np.concatenate([batch.readings for batch in batches]))
     devices = np.union1d(frames["device_id"], readings["device_id"])
     for first in range(0, len(devices), DEVICES):
         some = devices[first : first + DEVICES]
@@ -129,15 +126,20 @@ async def _look_up(connection: psycopg.AsyncConnection[Any], rewritten: list[Rea
 
 
 def _newest(readings: Readings) -> Readings:
-    """Those with the newest time of their series, before anything is sorted: there may be half a million."""
+    """The newest of each series, of equal times the greatest value; in the order of the series.
+
+    There may be half a million: one sort of one number each, and the times are looked at once.
+    """
     if not len(readings):
         return readings
     device, metric, channel = (readings[name].astype(np.int64) for name in _SERIES)
-    _, series = np.unique(device << 32 | metric << 16 | channel & 0xFFFF, return_inverse=True)
-    newest = np.full(series.max() + 1, np.iinfo(np.int64).min)
-    np.maximum.at(newest, series, readings["time"])
-    found: Readings = readings[readings["time"] == newest[series]]
-    return found
+    series = device << 32 | metric << 16 | channel
+    order = np.argsort(series)
+    series, times = series[order], readings["time"][order]
+    begins = np.flatnonzero(np.diff(series, prepend=-1))
+    newest = np.repeat(np.maximum.reduceat(times, begins), np.diff(begins, append=len(series)))
+    found: Readings = readings[order[times == newest]]
+    return found if len(found) == len(begins) else lanes.last_of_each(found, _SERIES, ("time", "value"))
 
 
 def _of(devices: npt.NDArray[np.int32], rows: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
@@ -151,21 +153,40 @@ async def _merge_some(
     connection: psycopg.AsyncConnection[Any], frames: npt.NDArray[np.void], readings: Readings
 ) -> None:
     seen = dict(zip(frames["device_id"].tolist(), frames["newest"].tolist(), strict=True))
-    series: dict[int, list[str]] = {}
-    times: dict[int, list[int]] = {}
-    for device_id, metric_id, channel, time, value, quality in zip(
-        *(readings[name].tolist() for name in _READING_COLUMNS), strict=True
-    ):
-        series.setdefault(device_id, []).append(f'"{metric_id}:{channel}":[{time},{value!r},{quality}]')
-        times.setdefault(device_id, []).append(time)
-    devices = sorted(seen.keys() | series.keys())
+    told = _by_device(readings)
+    devices = sorted(seen.keys() | told.keys())
+    parts = [told.get(device, _NOTHING) for device in devices]
     await connection.execute(
         _MERGE,
         (
             array_text(devices),
             array_text(seen.get(device, "NULL") for device in devices),
-            array_text(min(times[device]) if device in times else "NULL" for device in devices),
-            array_text(max(times[device]) if device in times else "NULL" for device in devices),
-            "\n".join(f"{{{','.join(series.get(device, ()))}}}" for device in devices),
+            array_text(oldest for oldest, _, _ in parts),
+            array_text(newest for _, newest, _ in parts),
+            "\n".join(text for _, _, text in parts),
         ),
     )
+
+
+def _by_device(readings: Readings) -> dict[int, tuple[int | str, int | str, str]]:
+    """Of readings in the order of their devices: of each the oldest time, the newest, and all as JSON."""
+    if not len(readings):
+        return {}
+    columns = (readings[name].tolist() for name in _READING_COLUMNS)
+    texts = [
+        f'"{metric}:{channel}":[{time},{value!r},{quality}]'
+        for metric, channel, time, value, quality in zip(*columns, strict=True)
+    ]
+    begins = np.flatnonzero(np.diff(readings["device_id"], prepend=-1))
+    ends = [*begins[1:].tolist(), len(texts)]
+    return {
+        device: (oldest, newest, f"{{{','.join(texts[begin:end])}}}")
+        for device, oldest, newest, begin, end in zip(
+            readings["device_id"][begins].tolist(),
+            np.minimum.reduceat(readings["time"], begins).tolist(),
+            np.maximum.reduceat(readings["time"], begins).tolist(),
+            begins.tolist(),
+            ends,
+            strict=True,
+        )
+    }
