@@ -21,7 +21,9 @@ from .layout import Item
 BRIEFLY: LiteralString = "SELECT set_config('lock_timeout', '1s', true)"
 _AT_LEISURE: LiteralString = f"{BRIEFLY}, set_config('statement_timeout', '0', true)"
 _PARTS = 16
-_PROBE = "LOCK TABLE ONLY uplink, reading, event, message_block IN ROW EXCLUSIVE MODE"
+_TABLES = ("uplink", "reading", "event", "message_block")
+# No row, but the lock that a row takes; LOCK TABLE would lock the chunks as well.
+_PROBES = tuple(f"INSERT INTO {name} (time) SELECT now() WHERE false" for name in _TABLES)
 
 Store = Callable[[Sequence[Item], LiteralString], Written]
 """Store these within the limits that a statement sets."""
@@ -36,7 +38,8 @@ def probe(connection: psycopg.Connection[Any]) -> None:
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(BRIEFLY)
         registry_version(cursor)
-        cursor.execute(_PROBE)
+        for statement in _PROBES:
+            cursor.execute(statement)
 
 
 def store_in_parts(items: Sequence[Item], store: Store) -> tuple[Written, list[Item]]:

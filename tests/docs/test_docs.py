@@ -21,6 +21,7 @@ from ingest.horizon import TOO_OLD
 from quantrac import reference, up
 from quantrac.all_settings import ALL_SETTINGS
 from telemetry.settings import FILE_VARIABLE, PREFIX
+from telemetry.store.writer import HELD_UP
 
 from .pages import DOCS, PAGES, ROOT, code_lines, name_of, section, spans, table_rows
 
@@ -171,7 +172,14 @@ def test_api_paths_exist(page: Path) -> None:
 def test_every_reject_reason_is_explained() -> None:
     code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "ingest").rglob("*.py"))
     raised = set(re.findall(r'BadMessage\(\s*"(\w+)"', code)) | set(re.findall(r'reason="(\w+)"', code))
-    raised |= {"empty", "not_json", TOO_OLD, *(f"codec_{failure}" for failure in RETRYABLE)}
+    raised |= {
+        "empty",
+        "not_json",
+        TOO_OLD,
+        HELD_UP,
+        "not_storable",
+        *(f"codec_{failure}" for failure in RETRYABLE),
+    }
     text = section((DOCS / "reference" / "messages.md").read_text(encoding="utf-8"), "## Rejects")
     assert {row[0] for row in table_rows(text)[1:]} == raised
 
