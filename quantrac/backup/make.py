@@ -171,7 +171,7 @@ def _snapshot(url: str) -> Iterator[_Snapshot]:
         try:
             yield snapshot
         except programs.ProgramFailed:
-            connection.execute("SELECT")  # when the database went away, that is what is to be told
+            connection.rollback()  # when the database went away, that is what is to be told
             raise
 
 
