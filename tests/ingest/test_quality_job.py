@@ -415,7 +415,7 @@ _sent = st.lists(st.tuples(st.integers(0, 25), _values, st.booleans()), min_size
 
 @given(sent=_sent, seed=st.randoms(use_true_random=False), mapped_anew=st.booleans(), said=st.booleans())
 @settings(
-    max_examples=10,  # each plays up to thirty transactions
+    max_examples=5,  # each plays up to thirty transactions
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
