@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo
 
 from alerting.rules import ladder_faults
 from telemetry.catalogue import CATALOGUE
 from telemetry.checks import parse_station_checks
 from telemetry.errors import UsageError
+from telemetry.threshold_checks import unreachable
 
 from .database import Connection
 from .fields import Body, Code, JsonObject, Latitude, Longitude, LongText, Name, Text, UnitReference
@@ -63,11 +64,15 @@ def _check_metrics(thresholds: dict[str, list[Threshold]]) -> dict[str, list[Thr
     return thresholds
 
 
-def _check_quality(checks: dict[str, Any]) -> dict[str, Any]:
+def _check_quality(checks: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
     try:
-        parse_station_checks(checks, CATALOGUE)
+        parsed = parse_station_checks(checks, CATALOGUE)
     except UsageError as error:
         raise ValueError("; ".join(str(error).splitlines())) from error
+    ladders: dict[str, list[Threshold]] = info.data.get("thresholds", {})
+    told = {metric: [step.model_dump() for step in ladder] for metric, ladder in ladders.items()}
+    if faults := unreachable(parsed, told):
+        raise ValueError("; ".join(faults))
     return checks
 
 

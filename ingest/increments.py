@@ -19,7 +19,7 @@ from decoders.counters import Kind, increments
 from telemetry.clock import from_micros, micros
 from telemetry.model import Quality
 from telemetry.store import lanes
-from telemetry.store.flags import overridden
+from telemetry.store.flags import noted
 from telemetry.store.lanes import READING_DTYPE, Batch, Readings, TouchedBatch, with_raw
 from telemetry.store.pool import Pool
 from telemetry.store.writer import FENCE
@@ -142,7 +142,7 @@ class IncrementJob:
     async def _replace(self, connection: Connection, held: Readings, fresh: Readings) -> int:
         gone, new = _without(held, fresh), _without(fresh, held)
         await store.replace(connection, gone, new)
-        await self._apply_overrides(connection, new)
+        await self._note(connection, new)
         told, vanished = new, _without(gone, new, *_SERIES, "time")
         if len(vanished):
             # Who follows single readings learns by their neighbours that one is gone.
@@ -154,16 +154,18 @@ class IncrementJob:
             await lanes.commit_derived(connection, self._writer, told, replaced=len(told) - added)
         return len(new) + len(vanished)
 
-    async def _apply_overrides(self, connection: Connection, new: Readings) -> None:
-        """Give increments just stored the flags that people gave, so that nobody is paged before the quality
-        job has them; in the table the flag they came with stays beside it."""
-        devices = np.unique(new["device_id"]).tolist()
-        said = Overrides(await read_overrides(connection, devices) if devices else ())(new)
-        rows = np.flatnonzero(said)
+    async def _note(self, connection: Connection, new: Readings) -> None:
+        """Beside increments just stored: that their counter began anew, and what people said of them, so that
+        nobody is paged before the quality job has it. The flag they came with stays in the table."""
+        if not len(new):
+            return
+        said = Overrides(await read_overrides(connection, np.unique(new["device_id"]).tolist()))(new)
+        restarted = new["quality"] == Quality.SUSPECT  # the catalogue only fails increments
+        rows = np.flatnonzero((said != 0) | restarted)
         if len(rows):
-            base = new["quality"][rows].copy()
-            new["quality"][rows] = said[rows]
-            await write(connection, new[rows], overridden(base))
+            tests = noted(new["quality"][rows], restarted[rows], said[rows] != 0)
+            new["quality"][rows] = np.where(said[rows] != 0, said[rows], new["quality"][rows])
+            await write(connection, new[rows], tests)
 
 
 def _spans(parts: Sequence[Readings], counters: Sequence[int]) -> list[Span]:

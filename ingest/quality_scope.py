@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from telemetry.catalogue import CATALOGUE, checks_of
+from telemetry.catalogue import checks_of
 from telemetry.checks import Check, Checks, Outcome, stored_station_checks
-from telemetry.model import Quality
-from telemetry.store.flags import Flags, Tests, base_flag, pack
+from telemetry.store.flags import Flags, Tests, base_flag, pack, restarted
 from telemetry.store.overrides import Override
 
 from .qartod import SERIES_DTYPE, Plan, evaluate, outcomes_of, reach
@@ -28,7 +27,6 @@ from .quality_store import (
 )
 
 _SECOND = 1_000_000
-_GROWTHS = frozenset(metric.increment for metric in CATALOGUE.values() if metric.increment)
 _NOWHERE = (Site(None, None, "{}"),)
 
 
@@ -113,10 +111,7 @@ class Scope:
         ]
         rows = np.zeros(len(stored), SERIES_DTYPE)
         rows["series"], rows["time"], rows["value"] = number, stored["time"], stored["value"]
-        growths = [n for n, (_, metric_id, *_) in enumerate(owned) if self._keys.get(metric_id) in _GROWTHS]
-        if growths:
-            base = base_flag(stored["quality"], stored["tests"])
-            rows["restart"] = np.isin(number, growths) & (base == Quality.SUSPECT)
+        rows["restart"] = restarted(stored["tests"])
         bounds: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
         channels: dict[tuple[int, int], list[tuple[int, int]]] = {}
         ends = np.append(first[1:], len(stored))

@@ -35,7 +35,7 @@ class Check(IntEnum):
     NEIGHBOUR = 7
     GAP = 8
     RESTART = 9
-    """Of an increment: its counter began anew. The job of increments says so, by the flag it gives."""
+    """Of an increment: its counter began anew. The job of increments says so, and nobody else."""
     OVERRIDE = 10
     """No test: a person decided."""
 

@@ -10,9 +10,10 @@ from alerting.rules import ladder_faults, shown_steps
 from decoders.device_types import check_variables
 from quantrac.tables import Row
 from telemetry.catalogue import CATALOGUE
-from telemetry.checks import parse_station_checks
+from telemetry.checks import parse_station_checks, stored_station_checks
 from telemetry.errors import UsageError
 from telemetry.store.imports import DEVICES, FACILITIES, GATEWAYS, OWNERS, STATIONS, UNITS, Target
+from telemetry.threshold_checks import hushing, unreachable
 
 from .cells import Cells
 from .known import Known
@@ -93,10 +94,11 @@ def _station(cells: Cells, known: Known | None) -> Row:
     }
     if cells.text("admin_unit"):  # left empty it is the name of the unit, or what is known
         made["admin_unit"] = cells.text("admin_unit")
+    checks = stored_station_checks(known.checks.get(code, "{}") if known is not None else "{}")
     if cells.given("quality"):
         made["quality"] = cells.json_object("quality")
         try:
-            parse_station_checks(made["quality"], CATALOGUE)
+            checks = parse_station_checks(made["quality"], CATALOGUE)
         except UsageError as error:
             for line in str(error).splitlines():
                 cells.fault(f"quality.{line}")
@@ -113,6 +115,14 @@ def _station(cells: Cells, known: Known | None) -> Row:
                     f"{code}: thresholds.{metric} fall ({shown_steps(levels)}); "
                     "only rules with `direction: below` use them"
                 )
+    sound = {
+        metric: levels
+        for metric, levels in thresholds.items()
+        if metric in CATALOGUE and isinstance(levels, list) and not ladder_faults(levels)
+    }
+    for line in unreachable(checks, sound):
+        cells.fault(f"quality.{line}")
+    cells.warnings += [f"{code}: quality.{line}" for line in hushing(checks, sound)]
     return made
 
 

@@ -28,7 +28,8 @@ class UnitSpan(NamedTuple):
 
 @dataclass(slots=True)
 class Known:
-    """References that hold; `mappings` are those of device types by id, `units` their spans by code."""
+    """References that hold; `mappings` are those of device types by id, `units` their spans by code,
+    `checks` the quality tests of stations that have some, as JSON by code."""
 
     today: date
     stations: set[str] = field(default_factory=set)
@@ -36,6 +37,7 @@ class Known:
     facilities: set[str] = field(default_factory=set)
     units: dict[str, list[UnitSpan]] = field(default_factory=dict)
     mappings: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    checks: dict[str, str] = field(default_factory=dict)
     _told: int = 0
 
     @classmethod
@@ -51,6 +53,9 @@ class Known:
             owners=_codes(cursor, "SELECT code FROM owner"),
             facilities=_codes(cursor, "SELECT code FROM facility"),
             units=units,
+            checks=dict(
+                cursor.execute("SELECT code, quality::text FROM station WHERE quality <> '{}'").fetchall()
+            ),
             mappings=dict(cursor.execute("SELECT id, mapping FROM device_type").fetchall()),
         )
 

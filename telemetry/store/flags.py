@@ -19,6 +19,7 @@ _BASES = np.array([Quality.GOOD, Quality.SUSPECT, Quality.FAIL, Quality.NOT_EVAL
 _BASE_CODES = np.zeros(10, np.int32)
 _BASE_CODES[_BASES] = np.arange(4)
 _PLACES = np.array([1 << (2 * check) for check in Check], np.int32)
+_AT = {check: n for n, check in enumerate(Check)}
 
 Flags = npt.NDArray[np.int16]
 Tests = npt.NDArray[np.int32]
@@ -39,11 +40,17 @@ def pack(base: npt.NDArray[Any], quality: npt.NDArray[Any], outcomes: Outcomes) 
     return packed.astype(np.int32)
 
 
-def overridden(base: Flags) -> Tests:
-    """The column `tests` of readings that came with these flags, and of which nothing is known but that a
-    person decided."""
-    found: Tests = _PLACES[list(Check).index(Check.OVERRIDE)] | _BASE_CODES[base]
+def noted(base: Flags, restarted: npt.NDArray[np.bool_], overridden: npt.NDArray[np.bool_]) -> Tests:
+    """The column `tests` of readings that came with these flags and that no test has looked at yet."""
+    found: Tests = np.where(restarted, _PLACES[_AT[Check.RESTART]], 0) | _BASE_CODES[base]
+    found |= np.where(overridden, _PLACES[_AT[Check.OVERRIDE]], 0)
     return found.astype(np.int32)
+
+
+def restarted(tests: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Of increments, whether their counter began anew: who worked them out said so."""
+    found: npt.NDArray[np.bool_] = (tests != NOTHING) & (tests & 3 * _PLACES[_AT[Check.RESTART]] != 0)
+    return found
 
 
 def unpack(tests: int | None) -> dict[Check, Outcome]:

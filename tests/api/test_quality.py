@@ -171,6 +171,20 @@ async def test_where_a_number_comes_from(viewer: httpx.AsyncClient, world: World
     as_problem(await viewer.get("/api/v1/readings/provenance", params=params), 404)
 
 
+async def test_a_range_that_hides_a_flood_is_refused(
+    caller: Caller, viewer: httpx.AsyncClient, world: World
+) -> None:
+    engineer = caller("engineer")
+    station = (await viewer.get("/api/v1/stations/phu-hiep")).json()
+    station["thresholds"] = {"water.level": [{"level": 1, "label": "BĐ1", "value": 114}]}
+    narrow, wide = (
+        {"metrics": {"water.level": {"gross_range": {"fail": [98, high]}}}} for high in (113.9, 114)
+    )
+    refused = await engineer.put("/api/v1/stations/phu-hiep", json={**station, "quality": narrow})
+    assert "leaves out the threshold of level 1 at 114" in as_problem(refused, 422)["detail"]
+    assert (await engineer.put("/api/v1/stations/phu-hiep", json={**station, "quality": wide})).is_success
+
+
 @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z"])
 @pytest.mark.parametrize("name", ["time", "from"])
 async def test_times_that_cannot_be_meant_are_refused(

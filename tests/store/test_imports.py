@@ -309,3 +309,19 @@ def test_communes_of_the_package_where_it_is_installed(
     assert "00004,Phường Ba Đình,,commune,01,2025-07-01,,,vietnam-provinces 2025.10.1" in imports.export(
         "units"
     )
+
+
+def test_a_stations_range_that_hides_a_flood_is_refused(imports: Imports) -> None:
+    steps = '[{""level"": 1, ""label"": ""BD1"", ""value"": 14}]'
+    station = 'code,name,latitude,longitude,thresholds,quality\nx,X,10,107,"{""water.level"": %s}","%s"\n'
+    narrow = '{""metrics"": {""water.level"": {""gross_range"": {""fail"": [0, 9]}}}}'
+    told = imports("stations", station % (steps, narrow))
+    assert "leaves out the threshold of level 1 at 14" in json.dumps(told)
+    quiet = '{""metrics"": {""water.level"": {""flat_line"": {""tolerance"": 0, ""fail"": 3600}}}}'
+    told = imports("stations", station % (steps, quiet))
+    assert "with `suspect` alone none is missed" in json.dumps(told)
+    narrower = narrow.replace("[0, 9]", "[0, 20]")
+    imports("stations", station % (steps, narrower))
+    bare = (station % (steps.replace("14", "21"), "")).replace(",quality", "").replace(',""\n', "\n")
+    told = imports("stations", bare)
+    assert "leaves out the threshold of level 1 at 21" in json.dumps(told), "what is stored counts"
