@@ -116,8 +116,9 @@ async def test_more_series_than_one_request_may_touch(
     assert (await viewer.get("/api/v1/readings", params={"metric": "water.level"})).status_code == 200
 
 
+@pytest.mark.parametrize("whose", [{"device": EUI}, {"station": "phu-hiep"}])
 async def test_a_page_of_a_long_history_reads_no_more_than_the_page(
-    viewer: httpx.AsyncClient, world: World
+    viewer: httpx.AsyncClient, world: World, whose: dict[str, str]
 ) -> None:
     for metric in ("water.level", "battery.voltage"):
         world.database.execute(
@@ -137,7 +138,7 @@ async def test_a_page_of_a_long_history_reads_no_more_than_the_page(
             plan = "\n".join(row["QUERY PLAN"] for row in rows)
         return await asked(self, query, params, **kwargs)
 
-    params: dict[str, Any] = {"device": EUI, "order": "desc", "limit": 3}
+    params: dict[str, Any] = {**whose, "order": "desc", "limit": 3}
     first = (await viewer.get("/api/v1/readings", params=params)).json()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(psycopg.AsyncConnection, "execute", explained)

@@ -245,3 +245,40 @@ def test_a_fault_is_told_in_the_readers_language_or_the_servers_words(page: Page
     assert "01:05" in told
     assert "is silent since" in run(page, "faults.js", body, {"lang": "en", "fault": fault})
     assert run(page, "faults.js", body, {"lang": "en", "fault": {**fault, "kind": "new"}}) == "words"
+
+
+def test_of_answers_that_cross_the_newest_holds_and_a_failed_one_takes_nothing_away(page: Page) -> None:
+    body = """
+        const { html, render } = await import('/static/lib.js');
+        const { resynced } = await import('/static/store.js');
+        const asked = [], told = [];
+        const fetched = window.fetch;
+        window.fetch = () => new Promise((resolve) => asked.push(resolve));
+        const settled = () => new Promise((resolve) => setTimeout(resolve)); // after all that is waiting
+        const requests = async (count) => { while (asked.length < count) await settled(); };
+        const answer = (value) => new Response(JSON.stringify({
+            from: "", to: new Date().toISOString(), resolution: "1h", thinned: false, series: [{
+                dev_eui: "a8", channel: 0, time: [new Date().toISOString()], value: [value], min: [value],
+                max: [value], count: [1] }] }), { headers: { "Content-Type": "application/json" } });
+        let seen;
+        const Probe = () => { seen = m.useReadings("s", "water.level", 86400); return html`<i />`; };
+        const box = document.createElement("div");
+        render(html`<${Probe} />`, box);
+        await requests(1);
+        resynced.value += 1;
+        await requests(2);
+        asked[1](answer(2));
+        while (seen.state.value === "loading") await settled();
+        asked[0](answer(1));
+        for (let turn = 0; turn < 10; turn += 1) await settled();
+        told.push(seen.state.value, seen.table.value.data[1][0]);
+        resynced.value += 1;
+        await requests(3);
+        asked[2](new Response("", { status: 500 }));
+        for (let turn = 0; turn < 10; turn += 1) await settled();
+        told.push(seen.state.value, seen.table.value.data[1][0]);
+        render(null, box);
+        window.fetch = fetched;
+        return told;
+    """
+    assert run(page, "readings.js", body) == ["ready", 2, "ready", 2]

@@ -20,7 +20,9 @@ export function useReadings(code, metric, span) {
     let series = new Map();
     let shown = { resolution: "raw", thinned: false, until: -Infinity };
     let timer = 0;
-    let stopped = false;
+    let asked = 0; // requests so far: of answers that cross, the newest holds
+    let loaded = false;
+    let complete = false; // false also after a request that failed: the stream may have been away
     const arrived = []; // while a request is under way
     const redraw = () => {
       timer = 0;
@@ -36,17 +38,23 @@ export function useReadings(code, metric, span) {
     };
     const fetchAll = () => {
       arrived.length = 0;
+      const mine = ++asked;
+      complete = false;
       const from = new Date(Date.now() - span * 1000).toISOString();
       get(withQuery("/series", { station: code, metric, from, points: POINTS })).then((answer) => {
-        if (stopped) return;
+        if (mine !== asked) return;
         shown = { ...answer, until: Date.parse(answer.to) / 1000 };
         series = new Map();
         add(series, readingsOf(answer));
         if (answer.resolution === "raw") add(series, arrived);
         clearTimeout(timer);
         redraw();
+        loaded = complete = true;
         state.value = "ready";
-      }, (problem) => { state.value = problem; });
+      }, (problem) => {
+        // What is shown stays: it is older, not wrong, and is fetched again.
+        if (mine === asked && !loaded) state.value = problem;
+      });
     };
     const stopStream = effect(() => {
       const batch = readingBatch.value.filter((one) => one.station === code && one.metric === metric);
@@ -57,10 +65,10 @@ export function useReadings(code, metric, span) {
       fetchAll();
     });
     const refresh = setInterval(() => {
-      if (shown.resolution !== "raw" || shown.thinned) fetchAll();
+      if (!complete || shown.resolution !== "raw" || shown.thinned) fetchAll();
     }, REFRESH_MS);
     return () => {
-      stopped = true;
+      asked += 1;
       stopStream();
       stopFetch();
       clearInterval(refresh);
