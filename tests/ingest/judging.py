@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import psycopg
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from ingest import quality_store
 from ingest.increments import IncrementJob
 from ingest.quality_job import QualityJob
-from ingest.quality_scope import Scope
-from ingest.quality_store import STORED_DTYPE, Override, Site, Span
 from ingest.recalibrate import Recalibrator
-from telemetry.clock import micros
 from telemetry.settings import StoreSettings
-from telemetry.store.flags import NOTHING, base_flag
+from telemetry.store.flags import unpack
 from telemetry.store.pool import Pool, async_pool
+from tests.ingest.reference import judge
 
 Database = psycopg.Connection[dict[str, Any]]
-
-_EVERY = """
-    SELECT device_id, metric_id, (extract(epoch FROM time) * 1000000)::int8 AS us, value, uplink_id, channel,
-           quality, coalesce(tests, -1) AS tests FROM reading
-"""
 
 
 def stand(database: Database, device_id: int, code: str, quality: dict[str, Any]) -> int:
@@ -75,31 +64,13 @@ def flags(database: Database, metric: str = "water.level") -> list[int]:
     return [row["quality"] for row in rows]
 
 
-async def wrong(database: Database, url: str) -> list[Any]:
-    """Readings whose flag or tests are not what the sorted readings say; at best none."""
-    found = database.execute(_EVERY).fetchall()
-    if not found:
-        return []
-    keys = {row["id"]: row["key"] for row in database.execute("SELECT id, key FROM metric").fetchall()}
-    async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:
-        sites: dict[int, Sequence[Site]] = await quality_store.read_sites(
-            connection, {row["device_id"] for row in found}
-        )
-        groups = await quality_store.read_groups(connection, ["group"])
-        said: list[Override] = await quality_store.read_overrides(connection, sites)
-    ends = [row["us"] for row in found]
-    series = {(row["device_id"], row["metric_id"]) for row in found}
-    scope = Scope(keys, sites, groups, [Span(*one, min(ends), max(ends)) for one in series])
-    places = {span[:2]: n for n, span in enumerate(scope.spans)}
-    stored = np.array(
-        [
-            (places[row["device_id"], row["metric_id"]],
-             *(row[name] for name in ("us", "value", "uplink_id", "channel", "quality", "tests")))
-            for row in found
-        ],
-        STORED_DTYPE,
-    )  # fmt: skip
-    return list(scope.judge(stored, said).stored)
+def wrong(database: Database) -> list[Any]:
+    """Readings whose flag or tests are not what the reference finds, with that; at best none."""
+    return [
+        (reading, flag, found)
+        for reading, flag, found in judge(database)
+        if (reading.quality, unpack(reading.tests)) != (flag, found)
+    ]
 
 
 def marks(database: Database) -> list[tuple[Any, ...]]:
@@ -115,12 +86,9 @@ def opened(url: str) -> Any:
 
 
 __all__ = [
-    "NOTHING",
-    "base_flag",
     "catch_up",
     "flags",
     "marks",
-    "micros",
     "opened",
     "override",
     "stand",
