@@ -131,7 +131,7 @@ class ExportWorker:
             child.stdin.close()
             if child.returncode is None:
                 child.kill()
-                await asyncio.shield(child.wait())
+            await _ended(child)
 
     async def _hold(self, job: Job) -> None:
         """Renew the lease until it is somebody else's."""
@@ -173,6 +173,18 @@ class ExportWorker:
             known = {str(row["id"]) for row in await cursor.fetchall()}
         for name in set(there) - known:
             shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+async def _ended(child: asyncio.subprocess.Process) -> None:
+    """Wait for it whatever happens: one that is left behind is nobody's any more."""
+    waiting, cancelled = asyncio.create_task(child.wait()), False
+    while not waiting.done():
+        try:
+            await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 def _is_id(name: str) -> bool:
