@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -9,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from quantrac.seed import seed
-from telemetry.store import binary
+from telemetry.store import binary, latest
 from telemetry.store.binary import UplinkRow
 from telemetry.store.lanes import READING_DTYPE
 from telemetry.store.migrate import migrate
@@ -94,6 +96,7 @@ def load(url: str, readings: int, end: int) -> Loaded:
             if number % _FOLLOW_EVERY == 0:
                 _follow(connection)
         _follow(connection)
+    asyncio.run(_keep_latest(url))
     return Loaded(written * len(METRICS), tenths)
 
 
@@ -180,6 +183,14 @@ def _batches(steps: Iterator[Frames]) -> Iterator[Frames]:
             held = _cut(held, slice(BATCH, None))
     if len(held.time):
         yield held
+
+
+async def _keep_latest(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(
+        url, autocommit=True, row_factory=dict_row
+    ) as connection:
+        while await latest.step(connection):
+            pass
 
 
 def _cut(some: Frames, rows: slice) -> Frames:
