@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from .calibration_jobs import Job, fail, next_job, reached
 from .corrections import Corrections
 from .counting import Counter, Counting, Series, read_counting
 from .faults import blames_content
+from .halves import by_halves
 from .increment_store import Connection, Counts, Span
 from .overrides import Overrides
 from .quality_store import read_overrides, write
@@ -69,7 +71,12 @@ class IncrementJob:
             readings = [batch.readings for batch in batches if isinstance(batch, Batch)]
             spans = _spans(readings, self._counting.counters)
             for first in range(0, len(spans), SPANS):
-                await self._renew_some(connection, spans[first : first + SPANS])
+                await by_halves(
+                    connection,
+                    spans[first : first + SPANS],
+                    partial(self._renew, connection),
+                    "increments_skipped",
+                )
             if batches:
                 await lanes.advance(connection, FOLLOWER, batches)
             job = await next_job(connection, counters=True)
@@ -90,20 +97,6 @@ class IncrementJob:
             self._counting = await read_counting(connection, counting)
             if self._counting is counting:
                 return batches
-
-    async def _renew_some(self, connection: Connection, spans: Sequence[Span]) -> None:
-        """One whose readings cannot be used costs only itself."""
-        try:
-            async with connection.transaction():
-                await self._renew(connection, spans)
-        except Exception as error:
-            if not blames_content(error):
-                raise
-            if len(spans) == 1:
-                _log.exception("increments_skipped", device_id=spans[0].device_id)
-                return
-            for half in (spans[: len(spans) // 2], spans[len(spans) // 2 :]):
-                await self._renew_some(connection, half)
 
     async def _recalibrate(self, connection: Connection, job: Job) -> None:
         series = job.device_id, job.metric_id, job.channel

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from telemetry.store.writer import FENCE
 from . import quality_orders as orders
 from . import quality_store as store
 from .faults import blames_content, is_away
+from .halves import by_halves
 from .quality_scope import find_scope
 from .quality_store import Connection, Span
 
@@ -75,7 +77,12 @@ class QualityJob:
             news = [batch for batch in batches if batch.lane != own]
             spans = _spans([batch.readings for batch in news])
             for first in range(0, len(spans), SPANS):
-                await self._renew_some(connection, spans[first : first + SPANS])
+                await by_halves(
+                    connection,
+                    spans[first : first + SPANS],
+                    partial(self._renew, connection),
+                    "quality_skipped",
+                )
             if batches:
                 await lanes.advance(connection, FOLLOWER, batches)
         return bool(news)
@@ -101,20 +108,6 @@ class QualityJob:
                 await orders.stumbled(connection, order, tries, error)
                 return False
         return True
-
-    async def _renew_some(self, connection: Connection, spans: Sequence[Span]) -> None:
-        """One whose readings cannot be judged costs only itself."""
-        try:
-            async with connection.transaction():
-                await self._renew(connection, spans)
-        except Exception as error:
-            if not blames_content(error):
-                raise
-            if len(spans) == 1:
-                _log.exception("quality_skipped", device_id=spans[0].device_id)
-                return
-            for half in (spans[: len(spans) // 2], spans[len(spans) // 2 :]):
-                await self._renew_some(connection, half)
 
     async def _work_off(self, connection: Connection, order: orders.Order) -> None:
         after = order.reached or order.valid_from - timedelta(microseconds=1)

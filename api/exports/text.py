@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def folder_of(part: Path) -> Path:
     return part.with_name(f"{part.name}.d")
 
 
-class TextSink:
+class TextSink(ABC):
     """Lines into a file; `line` joins the cells of a row, `cell` writes a text, `none` stands for nothing."""
 
     def __init__(
@@ -48,14 +49,14 @@ class TextSink:
 
     none = ""
 
-    def head(self, selection: Selection) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def head(self, selection: Selection) -> bytes: ...
 
-    def cell(self, text: str) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def cell(self, text: str) -> str: ...
 
-    def lines(self, columns: list[list[str]]) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def lines(self, columns: list[list[str]]) -> str: ...
 
     def write(self, block: Block) -> None:
         columns = [self._texts(field, block.columns[field.name]) for field in self._fields]

@@ -95,7 +95,10 @@ def _export(asked: dict[str, Any], out: Path, resume: bool, data: Path | None) -
         connect(url, application="quantrac export", autocommit=True) as connection,
         progress_bar(f"export {selection.what}") as bar,
     ):
-        tell = lambda _, share: bar(int(share * _PER_MILLE), _PER_MILLE)  # noqa: E731
+
+        def tell(_: int, share: float) -> None:
+            bar(int(share * _PER_MILLE), _PER_MILLE)
+
         return write(connection, selection, out, resume=resume, tell=tell)
 
 
