@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from quantrac.seed import seed
+from telemetry.clock import SECOND
 from telemetry.store import binary, latest
 from telemetry.store.binary import UplinkRow
 from telemetry.store.lanes import READING_DTYPE
@@ -161,7 +162,7 @@ class _Loader:
         ]  # fmt: skip
         width = len(METRICS)
         readings = np.zeros(len(uplinks) * width, READING_DTYPE)
-        readings["time"] = np.repeat(batch.time, width)
+        readings["time"] = np.repeat(batch.time - batch.time % SECOND, width)
         readings["value"] = batch.value.ravel()
         readings["uplink_id"] = np.repeat(ids, width)
         readings["device_id"] = np.repeat(devices, width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from telemetry.clock import micros
+from telemetry.clock import SECOND, micros
 from telemetry.store.lanes import READING_DTYPE, Readings
 
 from .directory import Directory
@@ -47,7 +47,7 @@ class Columns:
             self._frames.append((micros(one.time), uplink_id, device_id, 1))
 
     def array(self) -> Readings:
-        """All of them, of `READING_DTYPE`, or `CORRECTED_DTYPE` where a calibration holds.
+        """All of them, of `READING_DTYPE`, or `CORRECTED_DTYPE` where a calibration holds; at whole seconds.
 
         Raises:
             OverflowError: a channel that its column cannot hold.
@@ -58,6 +58,7 @@ class Columns:
         frames = np.array(self._frames, np.int64).reshape(-1, 4)
         for name, column in zip(("time", "uplink_id", "device_id"), frames.T, strict=False):
             readings[name] = np.repeat(column, frames[:, 3])
+        readings["time"] -= readings["time"] % SECOND
         corrected = self._correct(readings)
         corrected["quality"] = self._flags(corrected)
         return corrected

@@ -37,6 +37,9 @@ class ManualClock:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+SECOND = 1_000_000
+"""A reading's time is a multiple of so many µs: a frame alone may be two seconds on the air, and what a clock
+adds below a second would be half of a reading's bytes (docs/decisions/0009-store-editions.md)."""
 
 
 def micros(time: datetime) -> int:
@@ -47,3 +50,8 @@ def micros(time: datetime) -> int:
 def from_micros(value: int) -> datetime:
     """The time in UTC, of µs since 1970-01-01 UTC."""
     return _EPOCH + timedelta(microseconds=value)
+
+
+def whole_second(value: int) -> int:
+    """The time a reading of this time, in µs since 1970, is stored under: its second's begin."""
+    return value - value % SECOND

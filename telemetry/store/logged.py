@@ -1,6 +1,6 @@
 """Readings that datalogs tell again: of all that say one series' value at one time, one stays.
 
-A reading at the time of its own frame was sent directly and stays. Where there is none, the record of the
+A reading at the second of its own frame was sent directly and stays. Where there is none, the record of the
 frame that comes first by time, then `dedup_key`, stays; so the order of arrival decides nothing. Only devices
 whose type has datalogs pay for it, with a look into the index a reading: a unique index would cost every
 writer.
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import psycopg
 
+from ..clock import whole_second
 from .edition import UNPACK_ALL
 from .lanes import Readings
 
@@ -124,7 +125,7 @@ def decide(
         strict=True,
     ):
         frame_time, key = frames[uplink_id]
-        claim = _Claim(time != frame_time, frame_time, key, uplink_id, row)
+        claim = _Claim(_is_logged(time, frame_time), frame_time, key, uplink_id, row)
         claims.setdefault((device, metric, channel, time), []).append(claim)
     if not claims:
         return Decision(readings, [], {})
@@ -162,6 +163,10 @@ def tells_of_earlier(cursor: psycopg.Cursor[Any], device_id: int) -> bool:
     return cursor.fetchone() is not None
 
 
+def _is_logged(time: int, frame_time: int) -> bool:
+    return time != whole_second(frame_time)
+
+
 def _add_stored(cursor: psycopg.Cursor[Any], claims: dict[_Key, list[_Claim]], own: Container[int]) -> None:
     keys = list(claims)
     cursor.execute(_STORED, _columns(keys))
@@ -172,7 +177,7 @@ def _add_stored(cursor: psycopg.Cursor[Any], claims: dict[_Key, list[_Claim]], o
         if frame_time is None:  # a reading whose frame is gone was there first
             claim = _Claim(True, 0, b"", uplink_id, -1)
         else:
-            claim = _Claim(frame_time != key[3], frame_time, frame_key.bytes, uplink_id, -1)
+            claim = _Claim(_is_logged(key[3], frame_time), frame_time, frame_key.bytes, uplink_id, -1)
         claims[key].append(claim)
 
 

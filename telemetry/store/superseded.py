@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import psycopg
 
+from ..clock import from_micros, micros, whole_second
 from .binary import array_text
 from .edition import UNPACK_ALL
 from .lanes import CORRECTED_DTYPE, Readings
@@ -66,7 +67,7 @@ def read_held(
         "device_id": device_id,
         "metric_ids": array_text(metric_ids),
         "ids": array_text(frames),
-        "first": min(frames.values()),
+        "first": from_micros(whole_second(micros(min(frames.values())))),
         "last": max(frames.values()),
     }
     cursor.execute(_HELD, values)

@@ -74,7 +74,7 @@ async def test_it_starts_before_its_database(database_url: str, box: SecretBox, 
 
 async def test_a_schema_that_is_not_there(empty_database_url: str, box: SecretBox) -> None:
     async with serving(empty_database_url, box) as served, httpx.AsyncClient(base_url=served.url) as client:
-        problem = as_problem(await client.get("/readyz"), 503, "schema")
+        problem = as_problem(await client.get("/readyz", timeout=30), 503, "schema")
         assert "quantrac migrate" in problem["detail"]
 
 

@@ -71,8 +71,9 @@ def test_a_record_without_its_time_is_a_problem_of_its_own(database: Database, d
 
 @pytest.mark.parametrize("direct_first", [True, False])
 def test_what_was_sent_directly_wins(database: Database, database_url: str, direct_first: bool) -> None:
+    """Also where device and network tell the time differently, within its second."""
     register(database, *MAP)
-    direct, log = frame("d", 10, {"level": 1.0}), frame("l", 60, {"log": logs((10, 9.0))})
+    direct, log = frame("d", 10.015, {"level": 1.0}), frame("l", 60, {"log": logs((10.002, 9.0))})
     with writer(database_url, CODECS) as commit:
         for message in (direct, log) if direct_first else (log, direct):
             commit(message)

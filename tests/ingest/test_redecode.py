@@ -124,7 +124,9 @@ def _retype(database: Database, **columns: Any) -> None:
 
 def _send(url: str, count: int, eui: str = EUI, **fields: Any) -> None:
     with writer(url, CODECS_JSON) as commit:
-        commit(*(frame(f"{eui}{n}", n, {"level": float(n), **fields}, eui=eui) for n in range(count)))
+        # Half a second later than its reading, which is at a whole second.
+        minutes = ((n, n + 0.5 / 60) for n in range(count))
+        commit(*(frame(f"{eui}{n}", at, {"level": float(n), **fields}, eui=eui) for n, at in minutes))
 
 
 def test_what_a_frame_said_before_is_kept(database: Database, database_url: str) -> None:

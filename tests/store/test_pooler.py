@@ -27,6 +27,12 @@ from tests.api.conftest import client_of
 from tests.ingest.store import EUI, NOW, adopt, keep_latest, registry, up, writer
 from tests.pgbouncer import PROGRAM, pgbouncer
 
+# Other tests use the same server.
+_LOCKS_LEFT = """
+    SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+    WHERE locktype = 'advisory' AND d.datname = current_database()
+"""
+
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
 
 
@@ -53,8 +59,7 @@ async def test_the_whole_way(pooled_url: str, empty_database_url: str) -> None:
                     assert second is None
                 async with leading(pool, 4711) as again:
                     assert again is not None  # no session of the server kept the lock
-        left = database.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
-        assert left == (0,)
+        assert database.execute(_LOCKS_LEFT).fetchone() == (0,)
         await _the_api_reads(store, database)
 
 
