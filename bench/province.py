@@ -1,8 +1,9 @@
 """A province that reports for a year: frames with six readings each, as numpy makes them. Pure, seeded.
 
-The devices of stations report every ten minutes; the others every hour, for as many hours as make up the
-number of readings that was asked for. Each device keeps time by its own quartz; what its gateway notes of a
-frame differs by some milliseconds. Quantities move as they do outside and come at the sensor's resolution.
+Two hundred stations report every ten minutes and seven hundred devices every hour, from the first day to the
+last, so that the tables grow and what is written stays alike. All others are new: one frame of each at the
+end. Each device keeps time by its own quartz; what its gateway notes of a frame differs by some milliseconds.
+Quantities move as they do outside and come at the sensor's resolution.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ METRICS = (
 STATIONS, DEVICES, SITES = 200, 10_000, 1000
 STEP = 600_000_000  # µs
 _STEPS_A_DAY = 144
-_HOURLY_STEPS = 6
-_LONGEST_DAYS = 365
-_SHARE = 0.63  # of the frames that the stations' year takes
+_HOURLY, _HOURLY_STEPS = 700, 6  # devices, and steps between two frames of one
+_NEW = DEVICES - STATIONS - _HOURLY
 _JITTER = 5_000.0  # µs, of a gateway's receipt
 _DRIFT = 20e-6  # of a quartz, at most
 
@@ -50,43 +50,36 @@ class Frames(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long each part of the province reports so that it comes to so many readings."""
+    """For how many steps the province reports so that it comes to so many readings; a day at least."""
 
-    days: float
-    hours: int
+    steps: int
 
     @staticmethod
     def of(readings: int) -> Plan:
-        frames = readings / len(METRICS)
-        days = min(_LONGEST_DAYS, max(1.0, _SHARE * frames / (STATIONS * _STEPS_A_DAY)))
-        others = frames - days * STATIONS * _STEPS_A_DAY
-        hours = max(1, round(others / (DEVICES - STATIONS)))
-        return Plan(days, min(hours, int(days * 24)))
-
-    @property
-    def steps(self) -> int:
-        return round(self.days * _STEPS_A_DAY)
+        frames = readings / len(METRICS) - _NEW
+        return Plan(max(_STEPS_A_DAY, round(frames / (STATIONS + _HOURLY / _HOURLY_STEPS))))
 
     @property
     def frames(self) -> int:
-        return self.steps * STATIONS + self.hours * (DEVICES - STATIONS)
+        """Without those of new devices."""
+        rounds, rest = divmod(self.steps, _HOURLY_STEPS)
+        hourly = rounds * _HOURLY + np.count_nonzero(np.arange(_HOURLY) % _HOURLY_STEPS < rest)
+        return int(self.steps * STATIONS + hourly)
 
 
 def frames(plan: Plan, end: int, seed: int = 1) -> Iterator[Frames]:
-    """All of them, ten minutes at a time; the last come shortly before `end` (µs since 1970)."""
+    """All of them, ten minutes at a time, the new devices' apart; they end at `end` (µs since 1970)."""
     rng = np.random.default_rng(seed)
-    begin = end - plan.steps * STEP
+    begin = end - (plan.steps + 1) * STEP
     phase = rng.uniform(0, STEP, DEVICES)
     drift = rng.uniform(-_DRIFT, _DRIFT, DEVICES) * STEP
     mean = _MEAN + rng.normal(0, 1, (DEVICES, len(METRICS))) * _SPREAD
     walk = np.zeros((DEVICES, len(METRICS)))
-    turn = np.arange(STATIONS, DEVICES) % _HOURLY_STEPS
-    stations = np.arange(STATIONS)
-    for step in range(plan.steps):
-        hourly = plan.steps - step <= plan.hours * _HOURLY_STEPS
-        sending = stations
-        if hourly:
-            sending = np.append(stations, STATIONS + np.flatnonzero(turn == step % _HOURLY_STEPS))
+    turn = np.arange(_HOURLY) % _HOURLY_STEPS
+    stations, new = np.arange(STATIONS), np.arange(STATIONS + _HOURLY, DEVICES)
+    for step in range(plan.steps + 1):
+        hourly = STATIONS + np.flatnonzero(turn == step % _HOURLY_STEPS)
+        sending = np.append(stations, hourly) if step < plan.steps else new
         passed = (phase[sending] + drift[sending] * step) % STEP
         times = begin + step * STEP + passed + rng.normal(0, _JITTER, len(sending))
         kicks = rng.normal(0, 1, (len(sending), len(METRICS))) * _WALK

@@ -66,7 +66,7 @@ def _one(database: Database, name: str, readings: int, folder: Path, repeat: int
         "last_tenth_to_first": loaded.last_to_first,
     }
     _say(f"{loaded.rows_per_s:,.0f} readings/s, last tenth {loaded.last_to_first:.2f} of the first")
-    figures |= store_size.settle(url, loaded.readings)
+    figures |= store_size.settle(url, end)
     _say(f"{figures['bytes_per_reading']:.2f} bytes a reading")
     place = folder / name
     place.mkdir()

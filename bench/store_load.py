@@ -40,14 +40,11 @@ _GATEWAYS = (
 
 
 class Loaded(NamedTuple):
-    """Readings, and seconds the writer took for each tenth of them."""
+    """Readings, those of new devices included, and seconds the writer took for each tenth of the others."""
 
     readings: int
+    rows_per_s: float
     tenths: list[float]
-
-    @property
-    def rows_per_s(self) -> float:
-        return self.readings / sum(self.tenths)
 
     @property
     def last_to_first(self) -> float:
@@ -83,22 +80,26 @@ def prepare(url: str) -> None:
 
 
 def load(url: str, readings: int, end: int) -> Loaded:
-    """Write about so many readings, the newest at `end` (µs since 1970); what it takes to make them up does
-    not count."""
+    """Write about so many readings, the newest at `end` (µs since 1970).
+
+    What it takes to make them up does not count, neither do new devices, who come only once.
+    """
     plan = Plan.of(readings)
     edges = [plan.frames * n // _TENTHS for n in range(1, _TENTHS + 1)]
-    tenths, written = [0.0] * _TENTHS, 0
+    tenths, written, timed = [0.0] * _TENTHS, 0, 0
     with psycopg.connect(url) as connection:
         loader = _Loader(connection)
         for number, batch in enumerate(_batches(frames(plan, end))):
             seconds = loader.write(batch)
             written += len(batch.time)
-            tenths[min(bisect_left(edges, written), _TENTHS - 1)] += seconds
+            if written <= plan.frames:
+                tenths[bisect_left(edges, written)] += seconds
+                timed = written
             if number % _FOLLOW_EVERY == 0:
                 _follow(connection)
         _follow(connection)
     asyncio.run(_keep_latest(url))
-    return Loaded(written * len(METRICS), tenths)
+    return Loaded(written * len(METRICS), timed * len(METRICS) / sum(tenths), tenths)
 
 
 class _Loader:

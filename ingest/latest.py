@@ -14,14 +14,15 @@ from telemetry.waiting import pause
 
 from .repeat import Trouble
 
-REST_SECONDS = (0.2, 2.0)  # least and most between two steps
+REST_SECONDS = (0.2, 5.0)  # least and most between two steps; the most at some 10,000 frames a second
 SHARE = 0.04  # of the time, at most, when commits are many
+AFTER_TROUBLE_SECONDS = 2.0
 
 
 async def keep_latest(pool: Pool, drained: asyncio.Event) -> None:
     """Follow the lanes until `drained` is set, and then once more while the database answers."""
     answers, rest = True, 0.0
-    trouble = Trouble("latest", REST_SECONDS[1])
+    trouble = Trouble("latest", AFTER_TROUBLE_SECONDS)
     while not drained.is_set():
         await pause(rest, until=drained)
         if answers or not drained.is_set():

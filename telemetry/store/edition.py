@@ -17,11 +17,11 @@ class Edition(Enum):
     COMMUNITY = "TimescaleDB Community edition"
 
 
-# Whatever the length of a chunk, writing keeps one leaf of its index in memory for each series. Six days of a
-# reading every ten minutes fill one batch of the columnstore: docs/decisions/0009-store-editions.md.
+# Whatever the length of a chunk, writing keeps one leaf of its index in memory for each series. Twelve days:
+# readings every ten minutes fill two batches of the columnstore, docs/decisions/0009-store-editions.md.
 HYPERTABLES = {
     "uplink": "7 days",
-    "reading": "6 days",
+    "reading": "12 days",
     "event": "30 days",
     "link": "30 days",
     "message_block": "7 days",
