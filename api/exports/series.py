@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ _SERIES_OF_READINGS = SQL("""
     ) SELECT device_id, metric_id FROM series WHERE metric_id IS NOT NULL ORDER BY 1, 2
 """)
 _SPAN = SQL("AND time >= %(start)s AND time < %(end)s")
-# Readings may be gone while their rollups are kept.
+# On TimescaleDB Community readings may be gone while their rollups are kept.
 _SERIES_OF_ROLLUPS = SQL("""
     SELECT DISTINCT device_id, metric_id FROM {relation} WHERE device_id = ANY(%(devices)s) {span}
     ORDER BY 1, 2
@@ -48,7 +49,7 @@ _WINDOW = SQL("""
                 %(since)s::timestamptz[], %(until)s::timestamptz[]
             ) WITH ORDINALITY AS p (device_id, metric_id, since, until, number)
         CROSS JOIN LATERAL (
-            SELECT {columns} FROM {relation} WHERE device_id = p.device_id AND metric_id = p.metric_id
+            SELECT {columns} FROM {rows} WHERE device_id = p.device_id AND metric_id = p.metric_id
               AND time >= p.since AND time < p.until AND time >= %(start)s AND time < %(end)s AND {quality}
               AND (p.number > 1 OR ({key}) > ({after}))
             ORDER BY {key}
@@ -114,14 +115,15 @@ class SeriesSource:
         return found
 
     def _pairs(self, devices: list[int]) -> list[tuple[int, int]]:
-        if self._shape is READINGS:
-            # An index of ours leads from metric to metric, but of a hypertable every chunk has its own.
-            plain = detect(self._connection) is Edition.PLAIN
-            query = _SERIES_OF_READINGS.format(span=SQL("") if plain else _SPAN)
-        else:
+        edition, width = detect(self._connection), self._shape.width
+        last = min(self._values["end"], datetime.max.replace(tzinfo=UTC) - width) + width
+        if self._shape is not READINGS and edition is Edition.COMMUNITY:
             query = _SERIES_OF_ROLLUPS.format(relation=Identifier(self._shape.relation), span=_SPAN)
+        else:
+            # An index of ours leads from metric to metric, but of a hypertable every chunk has its own.
+            query = _SERIES_OF_READINGS.format(span=SQL("") if edition is Edition.PLAIN else _SPAN)
         with self._connection.cursor(row_factory=tuple_row) as cursor:
-            return list(cursor.execute(query, {**self._values, "devices": devices}))
+            return list(cursor.execute(query, {**self._values, "end": last, "devices": devices}))
 
     def _window(self, stretches: list[_Stretch], after: Key | None) -> dict[str, Any] | None:
         """The next rows of these, as arrays; None when there are no more."""
@@ -141,7 +143,7 @@ class SeriesSource:
         query = _WINDOW.format(
             arrays=SQL(", ").join(SQL("array_agg({})").format(Identifier(name)) for name in names),
             columns=SQL(", ").join(columns),
-            relation=Identifier(self._shape.relation),
+            rows=self._shape.rows,
             quality=quality,
             key=key,
             after=SQL(", ").join(

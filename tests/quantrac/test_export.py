@@ -155,6 +155,12 @@ def test_filters(filled: Database, database_url: str, tmp_path: Path) -> None:
         write(database_url, file, what="transitions", stations=["cua"])
     assert write(database_url, file, what="rollups", resolution="1d") == 6
     assert {row["count"] for row in rows_of(file)} == {10}
+    # Their day began at 17:00 the evening before: it comes whole, though they lie behind the end.
+    evening = {"from": BEGIN - timedelta(hours=7), "to": BEGIN - timedelta(hours=6)}
+    assert write(database_url, file, what="rollups", resolution="1d", **evening) == 6
+    assert {row["count"] for row in rows_of(file)} == {10}
+    assert write(database_url, file, what="rollups", **evening) == 0
+    assert write(database_url, file, what="rollups", to="9999-12-31T23:59:59Z") == 6
     assert write(database_url, tmp_path / "x.csv", what="transitions") == 0
 
 
