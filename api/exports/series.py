@@ -84,26 +84,38 @@ class SeriesSource:
         assert selection.end is not None
         self._values = {"start": selection.since, "end": selection.end}
         self.fields = self._shape.fields
+        self._keys = ("device_id", "metric_id", *self._shape.key)
 
     def blocks(self, after: Key | None) -> Iterator[Block]:
         """See `Source`. A key is device, metric, time in µs since 1970, channel, of readings also
-        uplink and value: a map may give one series two values at a time."""
+        uplink and value: a map may give one series two values at a time. Rows of one key come in one
+        block."""
         devices = devices_of(self._connection, self._wanted, after[0] if after else 0)
         ids = list(devices)
         for first in range(0, len(ids), DEVICES):
             some = ids[first : first + DEVICES]
             stays = stays_of(self._connection, self._wanted, some)
             stretches = _after(self._stretches(some, stays), after)
-            total = len(stretches)
+            total, most = len(stretches), WINDOW
             while stretches:
-                arrays = self._window(stretches, after)
-                rows = len(arrays["time"]) if arrays else 0
+                arrays = self._window(stretches, after, most + 1)
+                found = len(arrays["time"]) if arrays else 0
+                rows = found if arrays is None or found <= most else self._whole(arrays)
+                if found and not rows:
+                    most *= 2
+                    continue
                 if arrays:
-                    after = [arrays[name][-1].item() for name in ("device_id", "metric_id", *self._shape.key)]
-                stretches = _after(stretches, after) if rows == WINDOW else []
+                    arrays, most = {name: column[:rows] for name, column in arrays.items()}, WINDOW
+                    after = [arrays[name][-1].item() for name in self._keys]
+                stretches = _after(stretches, after) if found > rows else []
                 share = (first + len(some) * (1 - len(stretches) / total)) / len(ids)
                 if arrays and after:
                     yield Block(self._named(arrays, devices, stays), rows, after, share)
+
+    def _whole(self, arrays: Mapping[str, Any]) -> int:
+        """How many come before the last key: more rows of that may follow, as readings may be equal."""
+        last = np.all([arrays[name] == arrays[name][-1] for name in self._keys], axis=0)
+        return len(last) - int(last.sum())
 
     def _stretches(self, devices: list[int], stays: Stays) -> list[_Stretch]:
         whole = [(micros(self._values["start"]), micros(self._values["end"]))]
@@ -125,7 +137,7 @@ class SeriesSource:
         with self._connection.cursor(row_factory=tuple_row) as cursor:
             return list(cursor.execute(query, {**self._values, "end": last, "devices": devices}))
 
-    def _window(self, stretches: list[_Stretch], after: Key | None) -> dict[str, Any] | None:
+    def _window(self, stretches: list[_Stretch], after: Key | None, most: int) -> dict[str, Any] | None:
         """The next rows of these, as arrays; None when there are no more."""
         begun = after is not None and stretches[0][:2] == tuple(after[:2])
         reached = after[2:] if begun and after else [0] * len(self._shape.key)
@@ -156,7 +168,7 @@ class SeriesSource:
             ),
         )
         values = {
-            **self._values, "window": WINDOW,
+            **self._values, "window": most,
             "since": since, "until": [from_micros(stretch.until) for stretch in stretches],
             "quality": [int(flag) for flag in self._wanted.quality],
             "devices": [stretch.device for stretch in stretches],

@@ -194,6 +194,21 @@ def test_rows_before_a_move_stay_the_old_stations(
     )  # began at the other
 
 
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 7, 60])
+def test_equal_rows_come_all_and_once(
+    filled: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(series, "WINDOW", window)
+    fill(filled, 12)
+    filled.execute(
+        "INSERT INTO reading SELECT r.* FROM reading r, generate_series(1, 1 + uplink_id::int % 3)"
+    )
+    file = tmp_path / "x.ndjson"
+    assert write(database_url, file) == 12 + 6 * 4
+    told = [row["uplink"] for row in rows_of(file)]
+    assert sorted(told, key=int) == [str(n) for n in range(12) for _ in range(2 + n % 3)]
+
+
 @pytest.mark.parametrize("ending", ["csv", "ndjson", "parquet", "xlsx"])
 def test_a_cut_export_leaves_no_half_file_and_goes_on(
     filled: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
