@@ -8,7 +8,8 @@ worked out anew from the last change before it, and the difference is logged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -23,6 +24,7 @@ from telemetry.store import lanes
 from telemetry.store.pool import Pool
 
 from . import outbox
+from .held_up import REFUSALS, Held, HeldUp
 from .log import (
     Recorded,
     Series,
@@ -78,9 +80,10 @@ class _News(NamedTuple):
 class Engine:
     """One evaluator. Several may run; one at a time works, the others stand by."""
 
-    def __init__(self, pool: Pool, *, batches: int = 50) -> None:
+    def __init__(self, pool: Pool, *, batches: int = 50, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._batches = batches
+        self._held = HeldUp(clock)
         self._forget()
 
     def _forget(self) -> None:
@@ -93,7 +96,8 @@ class Engine:
         """Evaluate what was committed since the last step; returns how many batches that was.
 
         Results and cursor are committed together, so a crash repeats the step or finds it done. A series
-        that cannot be evaluated is said and skipped; its next reading finds everything in the store.
+        that cannot be evaluated is said and skipped; its next reading finds everything in the store. One that
+        the database refuses is left out of the steps to come, and tried by itself until it is evaluated.
 
         Raises:
             psycopg.Error: the step is undone and may be tried again.
@@ -102,10 +106,13 @@ class Engine:
             async with self._pool.connection() as connection, connection.transaction():
                 if not await lanes.lock_follower(connection, FOLLOWER):
                     return 0
-                return await self._locked_step(connection)
+                batches = await self._locked_step(connection)
+            if due := self._held.due():
+                await self._try_again(*due)
         except BaseException:
             self._forget()  # what of it was committed, nobody knows
             raise
+        return batches
 
     async def _locked_step(self, connection: psycopg.AsyncConnection[Any]) -> int:
         cursor = await lanes.cursor_of(connection, FOLLOWER)
@@ -122,6 +129,21 @@ class Engine:
             await lanes.advance(connection, FOLLOWER, batches)
         self._cursor = {**cursor, **{batch.lane: batch.seq for batch in batches}}
         return len(batches)
+
+    async def _try_again(self, series: Series, held: Held) -> None:
+        """Evaluate one that was refused, in a transaction of its own."""
+        watched = (one for one in self._watch.of(*series[1:]) if one.rule.id == series.rule_id)
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                if not await lanes.lock_follower(connection, FOLLOWER):
+                    return
+                for one in watched:  # none, if the rule went meanwhile
+                    await self._evaluate(connection, _News(series, one, [], held.since), None, held.known_at)
+        except REFUSALS:
+            rest = self._held.refused(series)
+            _log.warning("series_held_up", rule=series.rule_id, device_id=series.device_id, retry_in=rest)
+        else:
+            self._held.over(series)
 
     async def _refresh_watch(self, connection: psycopg.AsyncConnection[Any]) -> None:
         cursor = await connection.execute("SELECT version, now() AS now FROM registry_version")
@@ -165,6 +187,9 @@ class Engine:
     ) -> None:
         """Move one series on: in memory when nothing comes of it, else in a savepoint of its own."""
         series, ladder, points = news.series, news.watched.ladder, news.points
+        if series in self._held:
+            self._held.add(series, news.first, known_at)
+            return
         state = self._states.get(series)
         if state is not None and state.ladder != ladder:  # a level was moved: go on from here
             state = state._replace(ladder=ladder, machine=ladder.resume(state.machine))
@@ -173,9 +198,22 @@ class Engine:
             if not changes:
                 self._states[series] = _State(ladder, machine, points[-1][0], state.alert_id)
                 return
+        await self._evaluate(connection, news, state, known_at)
+
+    async def _evaluate(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        news: _News,
+        state: _State | None,
+        known_at: datetime,
+    ) -> None:
+        series = news.series
         try:
             async with connection.transaction():
                 self._states[series] = await self._log_changes(connection, news, state, known_at)
+        except REFUSALS:
+            self._held.add(series, news.first, known_at)
+            raise
         except psycopg.OperationalError:
             raise
         except Exception:

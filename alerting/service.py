@@ -17,6 +17,7 @@ from telemetry.waiting import pause
 
 from . import health
 from .engine import Engine
+from .held_up import REFUSALS
 from .metrics import EVALUATED, STEP
 from .settings import AlertSettings
 
@@ -52,7 +53,8 @@ async def _follow(engine: Engine, stop: asyncio.Event) -> None:
             delay = 0.0 if batches else IDLE_SECONDS
         except (psycopg.OperationalError, PoolTimeout) as error:
             delay = min(max(delay * 2, 0.2), 5.0)
-            _log.warning("database_unavailable", error=" ".join(str(error).split()), retry_in=delay)
+            what = "step_held_up" if isinstance(error, REFUSALS) else "database_unavailable"
+            _log.warning(what, error=" ".join(str(error).split()), retry_in=delay)
         except Exception:
             # A fault of ours or a schema that is not there yet: the step is undone, and alerting must go on.
             delay = min(max(delay * 2, 0.2), 5.0)

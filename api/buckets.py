@@ -20,9 +20,7 @@ WIDTHS: dict[Resolution, timedelta] = {"1h": timedelta(hours=1), "1d": timedelta
 
 _READ = SQL("""
     SELECT time, device_id, metric_id, channel, count, good, mean, min, max, last, sum, coverage
-    FROM {relation}
-    WHERE device_id = ANY(%(devices)s) AND metric_id = ANY(%(metrics)s)
-      AND time >= %(start)s AND time < %(end)s
+    FROM {between}(%(devices)s::int[], %(metrics)s::smallint[], %(start)s, %(end)s)
 """)
 _EMPTY: Row = {"count": 0, "good": 0, **dict.fromkeys(("mean", "min", "max", "last", "sum"))}
 
@@ -60,7 +58,7 @@ async def read_buckets(
         "start": span.first,
         "end": span.end,
     }
-    query = _READ.format(relation=Identifier(f"reading_{resolution}"))
+    query = _READ.format(between=Identifier(f"reading_{resolution}_between"))
     rows = await (await db.execute(query, values)).fetchall()
     return {
         (row.pop("time"), row.pop("device_id"), row.pop("metric_id"), row.pop("channel")): row for row in rows

@@ -45,9 +45,7 @@ _RAW = """
 _ROLLUPS = SQL("""
     SELECT array_agg(device_id), array_agg(metric_id), array_agg(channel), array_agg(time), array_agg(count),
            array_agg(coalesce(mean, 'NaN')), array_agg(coalesce(min, 'NaN')), array_agg(coalesce(max, 'NaN'))
-    FROM {relation}
-    WHERE device_id = ANY(%(devices)s) AND metric_id = ANY(%(metrics)s)
-      AND time >= %(start)s AND time < %(end)s
+    FROM {between}(%(devices)s::int[], %(metrics)s::smallint[], %(start)s, %(end)s)
 """)
 
 
@@ -119,7 +117,7 @@ async def rollup_lines(
         "start": span.first,
         "end": span.end,
     }
-    query = _ROLLUPS.format(relation=Identifier(f"reading_{resolution}"))
+    query = _ROLLUPS.format(between=Identifier(f"reading_{resolution}_between"))
     found = await read_arrays(db, query, values)
     return await asyncio.to_thread(_rollup_lines, asking, span, found)
 

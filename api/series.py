@@ -39,10 +39,10 @@ _SERIES = """
     FROM latest l CROSS JOIN LATERAL jsonb_object_keys(l.readings) AS key
     WHERE l.device_id = ANY(%(devices)s)
     UNION
-    SELECT r.device_id, r.metric_id, r.channel FROM reading_1d r
-    WHERE r.device_id = ANY(%(devices)s) AND r.metric_id = ANY(%(metrics)s)
-      AND r.device_id NOT IN (SELECT device_id FROM latest WHERE device_id = ANY(%(devices)s))
-      AND r.time >= %(start)s::timestamptz - interval '1 day' AND r.time < %(end)s
+    SELECT r.device_id, r.metric_id, r.channel
+    FROM reading_1d_between(%(devices)s::int[], %(metrics)s::smallint[],
+                            %(start)s::timestamptz - interval '1 day', %(end)s) r
+    WHERE r.device_id NOT IN (SELECT device_id FROM latest WHERE device_id = ANY(%(devices)s))
     ORDER BY 1, 2, 3
 """
 

@@ -13,7 +13,7 @@ from alerting.rules import ladder_faults
 from telemetry.catalogue import CATALOGUE
 from telemetry.checks import parse_station_checks
 from telemetry.errors import UsageError
-from telemetry.threshold_checks import unreachable
+from telemetry.threshold_checks import hushing, unreachable
 
 from .database import Connection
 from .fields import Body, Code, JsonObject, Latitude, Longitude, LongText, Name, Text, UnitReference
@@ -69,11 +69,13 @@ def _check_quality(checks: dict[str, Any], info: ValidationInfo) -> dict[str, An
         parsed = parse_station_checks(checks, CATALOGUE)
     except UsageError as error:
         raise ValueError("; ".join(str(error).splitlines())) from error
-    ladders: dict[str, list[Threshold]] = info.data.get("thresholds", {})
-    told = {metric: [step.model_dump() for step in ladder] for metric, ladder in ladders.items()}
-    if faults := unreachable(parsed, told):
+    if faults := unreachable(parsed, _told(info.data.get("thresholds", {}))):
         raise ValueError("; ".join(faults))
     return checks
+
+
+def _told(ladders: dict[str, list[Threshold]]) -> dict[str, list[dict[str, Any]]]:
+    return {metric: [step.model_dump() for step in ladder] for metric, ladder in ladders.items()}
 
 
 class StationBody(Body):
@@ -84,7 +86,7 @@ class StationBody(Body):
     group of neighbours, and by metric the tests of readings that differ from the catalogue's.
     """
 
-    read_only = frozenset({"code", "state", "latest"})
+    read_only = frozenset({"code", "state", "latest", "warnings"})
     belonging: ClassVar = ("unit", "owner", "facility")
 
     name: Name
@@ -104,6 +106,12 @@ class StationBody(Body):
     unit: UnitReference | None = None
     owner: Code | None = None
     facility: Code | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What may be meant, but has a price."""
+        checks = parse_station_checks(self.quality, CATALOGUE)
+        return [f"quality.{line}" for line in hushing(checks, _told(self.thresholds))]
 
 
 class StationState(BaseModel):
@@ -143,6 +151,12 @@ class StationView(BaseModel):
     facility: str | None
     state: StationState
     latest: list[LatestReading]
+
+
+class StationPutView(StationView):
+    """The station as it is now."""
+
+    warnings: list[str] = Field(description="Quality tests of this station that may silence an alarm.")
 
 
 _DEVICES = """

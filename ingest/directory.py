@@ -24,7 +24,7 @@ from telemetry.store.registry import (
     read_devices,
     read_map_versions,
     read_metric_ids,
-    read_station_checks,
+    read_stays,
     read_unmapped_counters,
 )
 
@@ -115,7 +115,7 @@ def read_directory(
     device type is read as it would be."""
     metric_ids = read_metric_ids(cursor)
     directory = Directory(version=version, metric_ids=metric_ids)
-    directory.flags = SingleReading(metric_ids, read_station_checks(cursor), read_overrides_now(cursor))
+    directory.flags = SingleReading(metric_ids, read_stays(cursor), read_overrides_now(cursor))
     directory.counters = read_unmapped_counters(cursor)
     directory.corrections = of_values(read_calibrations(cursor))
     devices = read_devices(cursor)

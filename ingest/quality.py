@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from telemetry.checks import Check, Checks, GrossRange, Season, StationChecks
 from telemetry.model import Quality
 from telemetry.store.lanes import Readings
 from telemetry.store.overrides import Override
+from telemetry.store.registry import Stay
 
 from .overrides import Overrides
 
@@ -27,17 +28,14 @@ class SingleReading:
     def __init__(
         self,
         metric_ids: Mapping[str, int],
-        stations: Mapping[int, StationChecks] | None = None,
+        stays: Sequence[Stay] = (),
         overrides: Iterable[Override] = (),
     ) -> None:
-        """`stations` are the checks of the station of each device, by the device's id, where it has some;
-        `overrides` come oldest first."""
+        """`stays` are where devices were, none of a device at two stations at once; elsewhere the catalogue's
+        checks hold. `overrides` come oldest first."""
         self._said = Overrides(overrides)
-        kinds = list({id(kind): kind for kind in (_NOWHERE, *(stations or {}).values())}.values())
-        numbers = {id(kind): number for number, kind in enumerate(kinds)}
-        self._kind = np.zeros(max(stations or (0,)) + 2, np.int32)  # the last is every later device's
-        for device_id, station in (stations or {}).items():
-            self._kind[device_id] = numbers[id(station)]
+        kinds = list({id(kind): kind for kind in (_NOWHERE, *(stay.checks for stay in stays))}.values())
+        self._stays = _Stays(stays, kinds)
         size = max(metric_ids.values(), default=0) + 1
         spans = np.full((4, len(kinds), size), np.inf)
         spans[[0, 2]] = -np.inf
@@ -63,7 +61,7 @@ class SingleReading:
         if len(self._low) == 1:
             at: tuple[npt.NDArray[np.integer] | int, ...] = 0, metric
         else:
-            at = self._kind[np.minimum(readings["device_id"], len(self._kind) - 1)], metric
+            at = self._stays.kinds_of(readings["device_id"], readings["time"]), metric
         plausible = (self._low[at] <= value) & (value <= self._high[at])
         flags = np.where(plausible, np.int16(Quality.GOOD), np.int16(Quality.FAIL))
         doubted = ~plausible
@@ -78,6 +76,33 @@ class SingleReading:
             said = self._said(readings)
             flags = np.where(said != 0, said, flags)
         return flags
+
+
+class _Stays:
+    """Which of some kinds of checks hold for a device at a time: the first, unless it was at a station."""
+
+    def __init__(self, stays: Sequence[Stay], kinds: Sequence[StationChecks]) -> None:
+        numbers = {id(kind): number for number, kind in enumerate(kinds)}
+        every = sorted(stays, key=lambda stay: (stay.device_id, stay.first))
+        self._devices = np.array([stay.device_id for stay in every], np.int64)
+        self._ends = np.array([stay.end for stay in every], np.int64)
+        self._kinds = np.array([numbers[id(stay.checks)] for stay in every], np.int64)
+        begins = np.array([stay.first for stay in every], np.int64)
+        self._moments = np.unique(begins)
+        self._keys = self._key(self._devices, begins)
+
+    def kinds_of(
+        self, devices: npt.NDArray[np.integer], times: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Their numbers; `times` in µs since 1970."""
+        stay = np.searchsorted(self._keys, self._key(devices, times), "right") - 1
+        there = (stay >= 0) & (self._devices[stay] == devices) & (times < self._ends[stay])
+        return np.where(there, self._kinds[stay], 0)
+
+    def _key(self, devices: npt.NDArray[np.integer], times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Orders by device, then by how many of the moments had come."""
+        come = np.searchsorted(self._moments, times, "right")
+        return devices.astype(np.int64) * (len(self._moments) + 1) + come
 
 
 def span_limits(checks: Checks) -> tuple[float, float, float, float]:

@@ -15,6 +15,7 @@ from telemetry.store.edition import UNPACK_ALL
 from telemetry.store.flags import Flags, Tests
 from telemetry.store.lanes import READING_DTYPE, Readings
 from telemetry.store.overrides import READ_OVERRIDES, Override
+from telemetry.store.registry import EVER
 
 Connection = psycopg.AsyncConnection[Any]
 Stored = npt.NDArray[np.void]
@@ -35,7 +36,6 @@ STORED_DTYPE = np.dtype(
 )
 _EPOCH = 946_684_800_000_000  # µs since 1970
 _DAY = 86_400_000_000  # µs
-EVER = 2**62  # µs
 
 
 class Span(NamedTuple):

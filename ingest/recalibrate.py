@@ -19,6 +19,7 @@ from telemetry.clock import from_micros
 from telemetry.store.calibrations import READ_CALIBRATIONS, CalibrationRow
 from telemetry.store.lanes import CORRECTED_DTYPE, Readings, commit_derived, uncorrected, with_raw
 from telemetry.store.pool import Pool
+from telemetry.store.registry import Stay
 from telemetry.store.writer import FENCE
 
 from .calibration_jobs import Connection, Job, fail, next_job, reached
@@ -147,12 +148,9 @@ async def _flags(connection: Connection, job: Job, readings: Readings) -> npt.ND
     cursor = await connection.execute("SELECT key FROM metric WHERE id = %s", (job.metric_id,))
     row = await cursor.fetchone()
     assert row is not None
-    found = np.zeros(len(readings), np.int16)
-    for site in (await read_sites(connection, [job.device_id]))[job.device_id]:
-        some = (site.first <= readings["time"]) & (readings["time"] < site.end)
-        stations = {job.device_id: stored_station_checks(site.checks)}
-        found[some] = SingleReading({row["key"]: job.metric_id}, stations)(readings[some])
-    return found
+    sites = (await read_sites(connection, [job.device_id]))[job.device_id]
+    stays = [Stay(job.device_id, stored_station_checks(at.checks), at.first, at.end) for at in sites]
+    return SingleReading({row["key"]: job.metric_id}, stays)(readings)
 
 
 async def _rewrite(

@@ -79,8 +79,21 @@ class Upkeep:
                 return removed  # asked to stop; what comes after may depend on this
             retention.note_pass(connection, relation, before, self._clock.now(), gone)
             removed += gone
+        for relation in retention.OVER:
+            removed += self._forget(connection, relation, now)
         UPKEEP_ENDED.set(self._clock.now().timestamp())
         return removed
+
+    def _forget(self, connection: psycopg.Connection[Any], relation: str, now: datetime) -> int:
+        gone = 0
+        while not self._stopping.is_set():
+            with connection.transaction(), connection.cursor() as cursor:
+                batch = retention.forget_batch(cursor, relation, now)
+            gone += batch
+            REMOVED.labels(relation).inc(batch)
+            if batch < retention.BATCH:
+                break
+        return gone
 
     def _prune(
         self, connection: psycopg.Connection[Any], relation: str, before: datetime, edition: Edition

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ _SERIES_OF_READINGS = SQL("""
     ) SELECT device_id, metric_id FROM series WHERE metric_id IS NOT NULL ORDER BY 1, 2
 """)
 _SPAN = SQL("AND time >= %(start)s AND time < %(end)s")
-# Readings may be gone while their rollups are kept.
+# On TimescaleDB Community readings may be gone while their rollups are kept.
 _SERIES_OF_ROLLUPS = SQL("""
     SELECT DISTINCT device_id, metric_id FROM {relation} WHERE device_id = ANY(%(devices)s) {span}
     ORDER BY 1, 2
@@ -48,7 +49,7 @@ _WINDOW = SQL("""
                 %(since)s::timestamptz[], %(until)s::timestamptz[]
             ) WITH ORDINALITY AS p (device_id, metric_id, since, until, number)
         CROSS JOIN LATERAL (
-            SELECT {columns} FROM {relation} WHERE device_id = p.device_id AND metric_id = p.metric_id
+            SELECT {columns} FROM {rows} WHERE device_id = p.device_id AND metric_id = p.metric_id
               AND time >= p.since AND time < p.until AND time >= %(start)s AND time < %(end)s AND {quality}
               AND (p.number > 1 OR ({key}) > ({after}))
             ORDER BY {key}
@@ -83,26 +84,38 @@ class SeriesSource:
         assert selection.end is not None
         self._values = {"start": selection.since, "end": selection.end}
         self.fields = self._shape.fields
+        self._keys = ("device_id", "metric_id", *self._shape.key)
 
     def blocks(self, after: Key | None) -> Iterator[Block]:
         """See `Source`. A key is device, metric, time in µs since 1970, channel, of readings also
-        uplink and value: a map may give one series two values at a time."""
+        uplink and value: a map may give one series two values at a time. Rows of one key come in one
+        block."""
         devices = devices_of(self._connection, self._wanted, after[0] if after else 0)
         ids = list(devices)
         for first in range(0, len(ids), DEVICES):
             some = ids[first : first + DEVICES]
             stays = stays_of(self._connection, self._wanted, some)
             stretches = _after(self._stretches(some, stays), after)
-            total = len(stretches)
+            total, most = len(stretches), WINDOW
             while stretches:
-                arrays = self._window(stretches, after)
-                rows = len(arrays["time"]) if arrays else 0
+                arrays = self._window(stretches, after, most + 1)
+                found = len(arrays["time"]) if arrays else 0
+                rows = found if arrays is None or found <= most else self._whole(arrays)
+                if found and not rows:
+                    most *= 2
+                    continue
                 if arrays:
-                    after = [arrays[name][-1].item() for name in ("device_id", "metric_id", *self._shape.key)]
-                stretches = _after(stretches, after) if rows == WINDOW else []
+                    arrays, most = {name: column[:rows] for name, column in arrays.items()}, WINDOW
+                    after = [arrays[name][-1].item() for name in self._keys]
+                stretches = _after(stretches, after) if found > rows else []
                 share = (first + len(some) * (1 - len(stretches) / total)) / len(ids)
                 if arrays and after:
                     yield Block(self._named(arrays, devices, stays), rows, after, share)
+
+    def _whole(self, arrays: Mapping[str, Any]) -> int:
+        """How many come before the last key: more rows of that may follow, as readings may be equal."""
+        last = np.all([arrays[name] == arrays[name][-1] for name in self._keys], axis=0)
+        return len(last) - int(last.sum())
 
     def _stretches(self, devices: list[int], stays: Stays) -> list[_Stretch]:
         whole = [(micros(self._values["start"]), micros(self._values["end"]))]
@@ -114,16 +127,17 @@ class SeriesSource:
         return found
 
     def _pairs(self, devices: list[int]) -> list[tuple[int, int]]:
-        if self._shape is READINGS:
-            # An index of ours leads from metric to metric, but of a hypertable every chunk has its own.
-            plain = detect(self._connection) is Edition.PLAIN
-            query = _SERIES_OF_READINGS.format(span=SQL("") if plain else _SPAN)
-        else:
+        edition, width = detect(self._connection), self._shape.width
+        last = min(self._values["end"], datetime.max.replace(tzinfo=UTC) - width) + width
+        if self._shape is not READINGS and edition is Edition.COMMUNITY:
             query = _SERIES_OF_ROLLUPS.format(relation=Identifier(self._shape.relation), span=_SPAN)
+        else:
+            # An index of ours leads from metric to metric, but of a hypertable every chunk has its own.
+            query = _SERIES_OF_READINGS.format(span=SQL("") if edition is Edition.PLAIN else _SPAN)
         with self._connection.cursor(row_factory=tuple_row) as cursor:
-            return list(cursor.execute(query, {**self._values, "devices": devices}))
+            return list(cursor.execute(query, {**self._values, "end": last, "devices": devices}))
 
-    def _window(self, stretches: list[_Stretch], after: Key | None) -> dict[str, Any] | None:
+    def _window(self, stretches: list[_Stretch], after: Key | None, most: int) -> dict[str, Any] | None:
         """The next rows of these, as arrays; None when there are no more."""
         begun = after is not None and stretches[0][:2] == tuple(after[:2])
         reached = after[2:] if begun and after else [0] * len(self._shape.key)
@@ -141,7 +155,7 @@ class SeriesSource:
         query = _WINDOW.format(
             arrays=SQL(", ").join(SQL("array_agg({})").format(Identifier(name)) for name in names),
             columns=SQL(", ").join(columns),
-            relation=Identifier(self._shape.relation),
+            rows=self._shape.rows,
             quality=quality,
             key=key,
             after=SQL(", ").join(
@@ -154,7 +168,7 @@ class SeriesSource:
             ),
         )
         values = {
-            **self._values, "window": WINDOW,
+            **self._values, "window": most,
             "since": since, "until": [from_micros(stretch.until) for stretch in stretches],
             "quality": [int(flag) for flag in self._wanted.quality],
             "devices": [stretch.device for stretch in stretches],

@@ -13,7 +13,7 @@ from ..names import facility_id, owner_id, unit_id
 from ..paging import Keyset, Page, Paging, text
 from ..problems import not_found
 from ..services import Db, Svc
-from ..stations import StationBody, StationView, station_views
+from ..stations import StationBody, StationPutView, StationView, station_views
 from ..where import Where, like
 from . import BASE
 
@@ -88,7 +88,7 @@ async def get_station(code: str, db: Db, services: Svc) -> StationView:
 @router.put("/{code}")
 async def put_station(
     code: StationCode, body: StationBody, principal: Engineer, response: Response, db: Db, services: Svc
-) -> StationView:
+) -> StationPutView:
     """Create a station (201) or replace its master data (200)."""
     values = body.model_dump(mode="json")
     given = [key for key in body.belonging if key in body.model_fields_set]
@@ -108,7 +108,8 @@ async def put_station(
         values = {key: value for key, value in values.items() if key not in body.belonging or key in given}
         await audit(db, principal, "station.put", code, values)
     response.status_code = 201 if row["created"] else 200
-    return (await station_views(db, [row], services.clock.now()))[0]
+    (view,) = await station_views(db, [row], services.clock.now())
+    return StationPutView(**dict(view), warnings=body.warnings)
 
 
 @router.delete("/{code}", status_code=204)

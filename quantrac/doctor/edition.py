@@ -15,7 +15,7 @@ from telemetry.store.rollups import DAY, HOUR
 from .finding import Finding
 
 HAS = {
-    Edition.PLAIN: "each request computes rollups from all readings of a series, nothing is compressed (some "
+    Edition.PLAIN: "each request computes rollups from the readings of its span, nothing is compressed (some "
     "120 bytes a reading), and old rows are deleted one by one: fine for some hundred sensors",
     Edition.APACHE: "each request computes rollups from the readings of its span, and nothing is compressed "
     "(some 120 bytes a reading): fine for a thousand sensors",

@@ -9,6 +9,9 @@ import psycopg
 
 from ..checks import StationChecks, stored_station_checks
 
+EVER = 2**62
+"""Later, or earlier if negative, than any time in µs."""
+
 
 class DeviceRow(NamedTuple):
     """One device; `device_type` is None until it is registered, `firmware` while nobody said which."""
@@ -20,6 +23,15 @@ class DeviceRow(NamedTuple):
     variables: dict[str, float]
     simulated: bool
     firmware: str | None = None
+
+
+class Stay(NamedTuple):
+    """A device at a station with these checks, from `first` to before `end` (µs since 1970)."""
+
+    device_id: int
+    checks: StationChecks
+    first: int = -EVER
+    end: int = EVER
 
 
 def read_devices(cursor: psycopg.Cursor[Any]) -> list[DeviceRow]:
@@ -55,13 +67,17 @@ def read_metric_ids(cursor: psycopg.Cursor[Any]) -> dict[str, int]:
     return dict(cursor.fetchall())
 
 
-def read_station_checks(cursor: psycopg.Cursor[Any]) -> dict[int, StationChecks]:
-    """The quality checks of the stations that have some of their own, by the ids of their devices."""
-    cursor.execute(
-        "SELECT d.id, s.quality::text FROM device d JOIN station s ON s.id = d.station_id"
-        " WHERE s.quality <> '{}'"
-    )
-    return {device_id: stored_station_checks(text) for device_id, text in cursor.fetchall()}
+def read_stays(cursor: psycopg.Cursor[Any]) -> list[Stay]:
+    """Where devices were, and when, of the stations that have quality checks of their own."""
+    query = """
+        SELECT p.device_id, s.quality::text,
+               coalesce((extract(epoch FROM p.valid_from) * 1000000)::int8, %(first)s),
+               coalesce((extract(epoch FROM p.valid_to) * 1000000)::int8, %(last)s)
+        FROM device_station_period p JOIN station s ON s.id = p.station_id
+        WHERE s.quality <> '{}'
+    """
+    cursor.execute(query, {"first": -EVER, "last": EVER})
+    return [Stay(id_, stored_station_checks(text), *span) for id_, text, *span in cursor.fetchall()]
 
 
 def read_unmapped_counters(cursor: psycopg.Cursor[Any]) -> frozenset[str]:

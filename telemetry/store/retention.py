@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
+from psycopg import sql
 
 from ..settings import StoreSettings
 from .edition import HYPERTABLES, Edition
@@ -177,6 +178,31 @@ def _delete_told(cursor: psycopg.Cursor[Any], relation: str, before: datetime) -
         cursor.execute("DELETE FROM transition WHERE alert_id = ANY(%s)", (ids,))
         cursor.execute("DELETE FROM alert WHERE id = ANY(%s)", (ids,))
     return len(ids)
+
+
+# ---------------------------------------------------------------- what is over
+JOBS_KEPT = timedelta(days=90)
+"""How long is remembered what a job came to."""
+# A frame that was decoded again names the job: who asked for it is part of where a number comes from.
+_OVER: dict[str, LiteralString] = {
+    "decode_job": "finished_at < %(before)s AND NOT EXISTS (SELECT FROM superseded WHERE job_id = o.id)",
+    "redecoding": "requested_at < %(before)s"
+    " AND NOT EXISTS (SELECT FROM decode_job WHERE redecoding_id = o.id)",
+    "calibration_job": "finished_at < %(before)s",
+    "quality_job": "finished_at < %(before)s",
+    "session": "expires_at < %(before)s",
+}
+OVER = tuple(_OVER)
+"""Relations whose rows go some time after they are over, in this order."""
+
+
+def forget_batch(cursor: psycopg.Cursor[Any], relation: str, now: datetime) -> int:
+    """Delete some of what has been over for `JOBS_KEPT`, sessions at once; how many that was."""
+    before = now if relation == "session" else now - JOBS_KEPT
+    query = sql.SQL(
+        "DELETE FROM {0} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {0} o WHERE {1} LIMIT %(most)s))"
+    ).format(sql.Identifier(relation), sql.SQL(_OVER[relation]))
+    return cursor.execute(query, {"before": before, "most": BATCH}).rowcount
 
 
 # ---------------------------------------------------------------- chunks

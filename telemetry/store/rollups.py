@@ -1,6 +1,7 @@
 """Rollups `reading_1h` and `reading_1d`: one meaning, in the form each edition has for it.
 
-Readers see views of these names, with the same columns everywhere (docs/reference/store.md). Below them lie
+Readers see views of these names, with the same columns everywhere (docs/reference/store.md); beside each is a
+function `…_between`, which computes the buckets of a span from the readings of that span. Below them lie
 counts and sums of the usable readings, so that days can be made of hours: on TimescaleDB Community continuous
 aggregates, elsewhere a query over `reading`. Why so: docs/decisions/0009-store-editions.md.
 """
@@ -45,7 +46,7 @@ _OF_READINGS = f"""
            max(value) {_USABLE} AS max,
            max(time) {_USABLE} AS last_at,
            {_LAST.format(time="time", value="value", usable=_USABLE)} AS last
-    FROM reading GROUP BY 1, 2, 3, 4
+    FROM reading {{where}} GROUP BY 1, 2, 3, 4
 """  # noqa: S608
 _OF_HOURS = f"""
     SELECT {{bucket}} AS time, device_id, metric_id, channel,
@@ -59,8 +60,7 @@ _OF_HOURS = f"""
            {_LAST.format(time="last_at", value="last", usable="FILTER (WHERE usable > 0)")} AS last
     FROM {HOUR.aggregate} GROUP BY 1, 2, 3, 4
 """  # noqa: S608
-_VIEW = """
-    CREATE OR REPLACE VIEW {name} AS
+_ROWS = """
     SELECT r.time, r.device_id, r.metric_id, r.channel, r.count, r.good,
            r.total / nullif(r.usable, 0) AS mean, r.min, r.max, r.last,
            CASE WHEN m.kind = 'increment' THEN r.total END AS sum,
@@ -72,6 +72,18 @@ _VIEW = """
     LEFT JOIN device d ON d.id = r.device_id
     LEFT JOIN device_type t ON t.id = d.device_type
 """
+_VIEW = "CREATE OR REPLACE VIEW {name} AS {rows}"
+# PostgreSQL puts its text in place of the call, and plans that. From a bound of a bucket it would conclude
+# nothing for `reading.time`, so both are bound.
+_BETWEEN = """
+    CREATE OR REPLACE FUNCTION {name}_between(
+        devices integer[], metrics smallint[], since timestamptz, until timestamptz
+    ) RETURNS SETOF {name} LANGUAGE sql STABLE AS $$
+        {rows} WHERE r.time >= since AND r.time < until
+    $$
+"""
+_OF_SERIES = "WHERE device_id = ANY(devices) AND metric_id = ANY(metrics)"
+_OF_SPAN = f"{_OF_SERIES} AND time >= since AND time < until + interval '{{seconds}} s'"
 _AGGREGATE = """
     CREATE MATERIALIZED VIEW {aggregate} WITH (
         timescaledb.continuous, timescaledb.materialized_only = false,
@@ -117,7 +129,7 @@ def _make_aggregates(connection: psycopg.Connection[Any]) -> None:
                 _AGGREGATE,
                 aggregate=rollup.aggregate,
                 chunk=rollup.chunk,
-                source=source.format(bucket=_bucket(Edition.COMMUNITY, rollup)),
+                source=source.format(bucket=_bucket(Edition.COMMUNITY, rollup), where=""),
             )
         )
         connection.execute(
@@ -126,19 +138,28 @@ def _make_aggregates(connection: psycopg.Connection[Any]) -> None:
 
 
 def _make_view(connection: psycopg.Connection[Any], edition: Edition, rollup: Rollup) -> bool:
-    """Whether it was not so already: its comment tells by a hash what it was made of."""
-    if edition is Edition.COMMUNITY:
-        source = f"SELECT * FROM {rollup.aggregate}"  # noqa: S608
-    else:
-        source = _OF_READINGS.format(bucket=_bucket(edition, rollup))
-    text = _VIEW.format(name=rollup.name, seconds=rollup.seconds, source=source)
-    mark = f"rollup {md5(text.encode(), usedforsecurity=False).hexdigest()}"
+    """With its function; whether they were not so already: a comment tells by a hash what made them."""
+    where = _OF_SERIES if edition is Edition.COMMUNITY else _OF_SPAN.format(seconds=rollup.seconds)
+    texts = [
+        _VIEW.format(name=rollup.name, rows=_rows(edition, rollup, "")),
+        _BETWEEN.format(name=rollup.name, rows=_rows(edition, rollup, where)),
+    ]
+    mark = f"rollup {md5(''.join(texts).encode(), usedforsecurity=False).hexdigest()}"
     row = connection.execute("SELECT obj_description(to_regclass(%s), 'pg_class')", (rollup.name,)).fetchone()
     if row is not None and row[0] == mark:
         return False
-    connection.execute(_sql(text))
+    for text in texts:
+        connection.execute(_sql(text))
     connection.execute(_sql("COMMENT ON VIEW {name} IS '{mark}'", name=rollup.name, mark=mark))
     return True
+
+
+def _rows(edition: Edition, rollup: Rollup, where: str) -> str:
+    if edition is Edition.COMMUNITY:
+        source = f"SELECT * FROM {rollup.aggregate} {where}"  # noqa: S608
+    else:
+        source = _OF_READINGS.format(bucket=_bucket(edition, rollup), where=where)
+    return _ROWS.format(seconds=rollup.seconds, source=source)
 
 
 def _bucket(edition: Edition, rollup: Rollup) -> str:

@@ -63,6 +63,18 @@ async def test_thresholds_that_no_rule_can_use(
     assert world.one("SELECT count(*) FROM station WHERE code = 'x'") == 0
 
 
+async def test_tests_that_may_silence_an_alarm_are_told(caller: Caller) -> None:
+    still = {"tolerance": 0.01, "suspect": 7200, "fail": 14400}
+    quality = {"metrics": {"water.level": {"flat_line": still}, "air.humidity": {"flat_line": still}}}
+    answer = await caller("engineer").put("/api/v1/stations/x", json={**BODY, "quality": quality})
+    assert answer.status_code == 201, answer.text
+    (told,) = answer.json()["warnings"]
+    assert told.startswith("quality.metrics.water.level.flat_line.fail: a reading that fails raises no alert")
+    del quality["metrics"]["water.level"]["flat_line"]["fail"]
+    again = await caller("engineer").put("/api/v1/stations/x", json={**answer.json(), "quality": quality})
+    assert (again.status_code, again.json()["warnings"]) == (200, [])
+
+
 async def test_a_station_with_its_newest_readings(viewer: httpx.AsyncClient, world: World) -> None:
     world.latest(T0, {"water.level:0": (micros(T0), 104.21, 1), "battery.voltage:0": (micros(T0), 3.6, 2)})
     found = (await viewer.get("/api/v1/stations/phu-hiep")).json()

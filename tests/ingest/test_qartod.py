@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from ingest.qartod import SERIES_DTYPE, Plan, evaluate, outcomes_of, reach
 from ingest.quality import SingleReading
 from telemetry.catalogue import CATALOGUE, checks_of
-from telemetry.checks import Check, Checks, Outcome, StationChecks, parse_station_checks
+from telemetry.checks import Check, Checks, GrossRange, Outcome, StationChecks, parse_station_checks
 from telemetry.clock import micros
 from telemetry.errors import UsageError
 from telemetry.model import Quality
 from telemetry.store.flags import base_flag, pack, unpack
 from telemetry.store.lanes import READING_DTYPE
+from telemetry.store.registry import Stay
 
 CASES = json.loads(Path(__file__).with_name("qartod.json").read_text(encoding="utf-8"))
 JANUARY = micros(datetime(2026, 1, 10, tzinfo=UTC))
@@ -112,17 +113,40 @@ def test_ingest_gives_the_flag_that_single_readings_get_here(told: list[tuple[in
     readings = np.zeros(len(every), READING_DTYPE)
     readings["time"], readings["value"] = every["time"], every["value"]
     readings["device_id"], readings["metric_id"] = 7, 3
-    flags = SingleReading({"water.level": 3}, {7: StationChecks(None, {"water.level": alone})})(readings)
+    flags = SingleReading({"water.level": 3}, [Stay(7, StationChecks(None, {"water.level": alone}))])(
+        readings
+    )
     assert flags.tolist() == evaluate(every, [Plan(alone)]).quality.tolist()
 
 
 def test_a_device_without_a_station_has_the_catalogues_limits() -> None:
     narrow = StationChecks(None, {"water.level": EVERYTHING})
-    flags = SingleReading({"water.level": 3, "air.humidity": 4}, {2: narrow})
+    flags = SingleReading({"water.level": 3, "air.humidity": 4}, [Stay(2, narrow)])
     readings = np.zeros(4, READING_DTYPE)
     readings["device_id"], readings["metric_id"] = [1, 2, 900, 2], [3, 3, 3, 4]
     readings["value"], readings["time"] = 60.0, JANUARY
     assert flags(readings).tolist() == [1, 4, 1, 1]
+
+
+def test_a_device_that_moved_has_the_limits_of_its_station_at_the_time() -> None:
+    checks = [
+        StationChecks(None, {"water.level": Checks(gross_range=GrossRange((0, top)))}) for top in (5, 50)
+    ]
+    # From 10 to 20 at the first, from 20 to 30 at the other, from 40 on at the first again; 4 never moved.
+    stays = [
+        Stay(4, checks[1]),
+        Stay(2, checks[0], 40),
+        Stay(2, checks[1], 20, 30),
+        Stay(2, checks[0], 10, 20),
+    ]
+    flags = SingleReading({"water.level": 3}, stays)
+    readings = np.zeros(12, READING_DTYPE)
+    readings["metric_id"], readings["value"], readings["device_id"] = 3, 20.0, 2
+    readings["time"] = [9, 10, 19, 20, 29, 30, 39, 40, 10**15, 15, 15, 15]
+    readings["device_id"][9:] = [1, 4, 5]
+    assert flags(readings).tolist() == [1, 4, 4, 1, 1, 1, 1, 4, 4, 1, 1, 1]
+    readings["value"][9:] = 51.0
+    assert flags(readings)[9:].tolist() == [1, 4, 1]
 
 
 def test_packing_keeps_the_flag_a_reading_came_with() -> None:

@@ -103,6 +103,23 @@ async def test_neighbours_of_a_group_are_judged_when_one_of_them_tells(
     assert wrong(database) == []
 
 
+async def test_ingest_asks_the_station_of_a_late_readings_time(
+    database: Database, database_url: str, pool: Pool
+) -> None:
+    device = register(database, LEVEL)
+    stand(database, device, "narrow", asks(gross_range={"fail": [0, 5]}))
+    wide = stand(database, register(database, LEVEL, eui=OTHER), "wide", asks(gross_range={"fail": [0, 50]}))
+    database.execute("SELECT set_belonging('device_station', %s, %s, %s, NULL)", (device, wide, at(10)))
+    with writer(database_url, CODECS) as commit:
+        commit(level(20, 9.0), level(9, 9.0))
+        assert flags(database) == [4, 1]
+        database.execute("SELECT set_belonging('device_station', %s, %s, %s, NULL)", (device, wide, at(5)))
+        commit(level(8, 9.0), level(4, 9.0))
+        assert flags(database) == [4, 1, 4, 1]
+    await catch_up(pool)
+    assert wrong(database) == []
+
+
 async def test_settings_reach_what_is_stored(database: Database, database_url: str, pool: Pool) -> None:
     device = register(database, LEVEL)
     stand(database, device, "here", {})

@@ -230,6 +230,54 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_what_is_over_is_forgotten_after_a_while(database: Database, database_url: str) -> None:
+    edge = NOW - retention.JOBS_KEPT
+    database.execute("INSERT INTO device (dev_eui) VALUES ('0000000000000001')")
+    orders = [
+        database.execute(
+            "INSERT INTO redecoding (since, requested_at, requested_by) VALUES (%s, %s, 'a') RETURNING id",
+            (edge, edge - SLACK),
+        ).fetchone()["id"]  # type: ignore[index]
+        for _ in range(3)
+    ]
+    long_ago, just = edge - timedelta(seconds=1), edge + timedelta(seconds=1)
+    jobs = [(orders[0], "done", long_ago), (orders[1], "cancelled", long_ago), (orders[1], "done", just),
+            (None, "done", long_ago), (None, "failed", long_ago), (None, "waiting", None)]  # fmt: skip
+    for order, state, at in jobs:
+        database.execute(
+            "INSERT INTO decode_job (redecoding_id, device_id, requested_by, state, finished_at)"
+            " VALUES (%s, 1, 'a', %s, %s)",
+            (order, state, at),
+        )
+    database.execute(
+        "INSERT INTO superseded (time, uplink_id, job_id, readings)"
+        " SELECT %s, 1, min(id) FILTER (WHERE redecoding_id IS NULL), '[]' FROM decode_job",
+        (NOW,),
+    )
+    for state, at in (("done", long_ago), ("done", just), ("waiting", None)):
+        database.execute(
+            "INSERT INTO calibration_job (device_id, metric_id, channel, valid_from, state, finished_at)"
+            " VALUES (1, 1, 0, %(old)s, %(state)s, %(at)s)",
+            {"old": edge - SLACK, "state": state, "at": at},
+        )
+        database.execute(
+            "INSERT INTO quality_job (device_id, valid_from, why, state, finished_at)"
+            " VALUES (1, %(old)s, '', %(state)s, %(at)s)",
+            {"old": edge - SLACK, "state": state, "at": at},
+        )
+    database.execute("INSERT INTO account (login, password_hash, role) VALUES ('a', '', 'viewer')")
+    for n, end in enumerate((NOW - timedelta(seconds=1), NOW + timedelta(seconds=1))):
+        database.execute("INSERT INTO session SELECT %s, id, %s, %s FROM account", (b"%d" % n, edge, end))
+    assert run(database, settings(database_url)) >= 3 + 2 + 1 + 1 + 1
+    left = database.execute("SELECT redecoding_id, state FROM decode_job ORDER BY id").fetchall()
+    assert [(row["redecoding_id"], row["state"]) for row in left] == [
+        (orders[1], "done"), (None, "done"), (None, "waiting")
+    ]  # fmt: skip
+    for relation in ("redecoding", "calibration_job", "quality_job", "session"):
+        (count,) = database.execute(f"SELECT count(*) FROM {relation}").fetchone().values()  # type: ignore
+        assert count == {"redecoding": 1, "session": 1}.get(relation, 2), relation
+
+
 async def test_killed_in_between_it_goes_on(database: Database, database_url: str) -> None:
     database.execute(
         "INSERT INTO audit (at, actor, action, object) SELECT %s, 'a', 'b', 'c' FROM generate_series(1, 40)",

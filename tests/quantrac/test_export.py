@@ -155,6 +155,12 @@ def test_filters(filled: Database, database_url: str, tmp_path: Path) -> None:
         write(database_url, file, what="transitions", stations=["cua"])
     assert write(database_url, file, what="rollups", resolution="1d") == 6
     assert {row["count"] for row in rows_of(file)} == {10}
+    # Their day began at 17:00 the evening before: it comes whole, though they lie behind the end.
+    evening = {"from": BEGIN - timedelta(hours=7), "to": BEGIN - timedelta(hours=6)}
+    assert write(database_url, file, what="rollups", resolution="1d", **evening) == 6
+    assert {row["count"] for row in rows_of(file)} == {10}
+    assert write(database_url, file, what="rollups", **evening) == 0
+    assert write(database_url, file, what="rollups", to="9999-12-31T23:59:59Z") == 6
     assert write(database_url, tmp_path / "x.csv", what="transitions") == 0
 
 
@@ -186,6 +192,21 @@ def test_rows_before_a_move_stay_the_old_stations(
     assert (
         write(database_url, file, what="rollups", resolution="1d", stations=["moi"]) == 0
     )  # began at the other
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 7, 60])
+def test_equal_rows_come_all_and_once(
+    filled: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(series, "WINDOW", window)
+    fill(filled, 12)
+    filled.execute(
+        "INSERT INTO reading SELECT r.* FROM reading r, generate_series(1, 1 + uplink_id::int % 3)"
+    )
+    file = tmp_path / "x.ndjson"
+    assert write(database_url, file) == 12 + 6 * 4
+    told = [row["uplink"] for row in rows_of(file)]
+    assert sorted(told, key=int) == [str(n) for n in range(12) for _ in range(2 + n % 3)]
 
 
 @pytest.mark.parametrize("ending", ["csv", "ndjson", "parquet", "xlsx"])

@@ -103,7 +103,7 @@ def test_the_apache_edition_becomes_community_with_its_data(database_url: str) -
     with psycopg.connect(database_url, autocommit=True) as connection:
         if detect(connection) is not Edition.COMMUNITY:
             pytest.skip("the test's server has no TimescaleDB Community")
-        connection.execute("DROP VIEW reading_1h, reading_1d")
+        connection.execute("DROP VIEW reading_1h, reading_1d CASCADE")
         for aggregate in ("reading_by_day", "reading_by_hour"):
             connection.execute(f"DROP MATERIALIZED VIEW {aggregate}")  # type: ignore[arg-type]
         make_rollups(connection, Edition.APACHE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -25,6 +26,10 @@ from telemetry.store.writer import copy_readings
 _MIDNIGHT = micros(datetime(2026, 3, 1, 17, tzinfo=UTC))  # of Asia/Ho_Chi_Minh
 _MINUTE = 60_000_000
 _INTERVAL = 600
+_SPANS = [
+    (from_micros(_MIDNIGHT + since * _MINUTE), from_micros(_MIDNIGHT + until * _MINUTE))
+    for since, until in [(-9000, 9000), (0, 1440), (-60, 60), (1, 61), (-1441, 1439), (0, 0)]
+]
 _devices = itertools.count(1)
 
 
@@ -106,6 +111,12 @@ def _found(
         (device_id,),
     ).fetchall()
     assert len({row[:4] for row in rows}) == len(rows)
+    for since, until in _SPANS:
+        between = connection.execute(
+            f"SELECT * FROM {rollup.name}_between(ARRAY[%s], ARRAY(SELECT id FROM metric), %s, %s)",  # type: ignore[arg-type]
+            (device_id, since, until),
+        ).fetchall()
+        assert sorted(between) == sorted(row for row in rows if since <= row[0] < until)
     return {row[:4]: row[4:] for row in rows}
 
 
@@ -218,3 +229,43 @@ def test_what_nobody_has_materialised_is_there_at_once(store: Any) -> None:
     more: list[Row] = [(now - _MINUTE, 5.0, 1, series.device_id, series.temperature, 0, 4)]
     _copy(store, more)
     _assert_true(store, rows + more, series)
+
+
+@pytest.mark.parametrize("rollup", [HOUR, DAY])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM {between}(ARRAY[%(device)s::int], ARRAY[%(metric)s::smallint], %(since)s, %(until)s)",
+        # as exports ask, of series after series
+        "SELECT r.* FROM unnest(ARRAY[%(device)s::int], ARRAY[%(metric)s::smallint],"
+        " ARRAY[%(since)s::timestamptz], ARRAY[%(until)s::timestamptz]) AS p (device, metric, since, until)"
+        " CROSS JOIN LATERAL {between}(ARRAY[device], ARRAY[metric], since, until) r",
+    ],
+)
+def test_a_span_is_computed_from_its_readings_alone(store: Any, rollup: Rollup, query: str) -> None:
+    if detect(store) is Edition.COMMUNITY:
+        pytest.skip("they lie in continuous aggregates")
+    series = _new_series(store)
+    _copy(store, [(_MIDNIGHT + hour * 60 * _MINUTE, 1.0, hour, *series[:2], 0, 1) for hour in range(4800)])
+    store.execute("ANALYZE reading")
+    store.execute("SET enable_seqscan = off")  # chunks this small are read whole
+    width = timedelta(seconds=rollup.seconds)
+    since = from_micros(_MIDNIGHT) + timedelta(days=100)
+    values = {
+        "device": series.device_id,
+        "metric": series.temperature,
+        "since": since,
+        "until": since + 2 * width,
+    }
+    query = "EXPLAIN (ANALYZE, FORMAT json) " + query.format(between=f"{rollup.name}_between")
+    (found,) = store.execute(query, values).fetchone()
+    read = sum(_read(found[0]["Plan"]))
+    assert 2 * rollup.seconds / 3600 <= read <= 3 * rollup.seconds / 3600
+
+
+def _read(node: dict[str, Any]) -> Iterator[int]:
+    """How many readings each scan fetched."""
+    if node.get("Relation Name", "").startswith(("reading", "_hyper")) and node["Node Type"] != "Custom Scan":
+        yield int(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)))
+    for inner in node.get("Plans", ()):
+        yield from _read(inner)

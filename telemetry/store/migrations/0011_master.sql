@@ -356,6 +356,9 @@ CREATE TRIGGER device_goes BEFORE DELETE ON device FOR EACH ROW EXECUTE FUNCTION
 CREATE TRIGGER station_goes BEFORE DELETE ON station FOR EACH ROW EXECUTE FUNCTION neighbour_goes();
 
 -- ---------------------------------------------------------------- where a number comes from
+-- Of which job something is left: that job is kept.
+CREATE INDEX superseded_job ON superseded (job_id);
+
 -- Everything that stands behind a reading, one document for each that a series has at that time: its frame, codec
 -- and map, calibration, flags, what people said of it, what it said before it was decoded again, and of an
 -- increment the two counts it lies between. In `tests`: 1 suspect, 2 fail, by number (telemetry.checks.Check).
