@@ -23,6 +23,7 @@ from telemetry.settings import StoreSettings
 from telemetry.store.pool import Pool, async_pool, connect
 from tests.ingest.store import EUI, registry, up, writer
 from tests.samples import samples
+from tests.sessions import LOCKED_HERE
 from tests.wait import until
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -368,7 +369,10 @@ async def test_one_process_at_a_time_and_another_takes_over(
     jobs = [LinkJob(pool, ManualClock(at(60))) for _ in range(2)]
     stops = [asyncio.Event(), asyncio.Event()]
     tasks = [asyncio.create_task(job.run(stop)) for job, stop in zip(jobs, stops, strict=True)]
-    holds = "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted"
+    holds = (
+        f"SELECT count(*) AS n FROM pg_locks WHERE {LOCKED_HERE}"
+        " AND locktype = 'advisory' AND objid = %s AND granted"
+    )
 
     def leaders() -> int:
         row = database.execute(holds, (link_job.LEADER,)).fetchone()
