@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.plugins.database", "tests.plugins.broker"]
 
-# How long an example takes, also to be made, says how busy the machine is; a test that hangs meets its timeout.
+# How long an example takes or is made says how busy the machine is; a test that hangs meets its timeout.
 settings.register_profile("quantrac", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quantrac")
 

@@ -19,16 +19,8 @@ from alerting.delivery.sign import new_secret
 from alerting.delivery.worker import Worker
 from telemetry.clock import ManualClock
 from telemetry.secrets import SecretBox
-from telemetry.settings import StoreSettings
-from telemetry.store.pool import Pool, async_pool
+from telemetry.store.pool import Pool
 from tests.wait import PATIENCE
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with async_pool(StoreSettings(database_url=database_url), application="test") as opened:
-        yield opened
-
 
 # ---------------------------------------------------------------- the receiver
 
