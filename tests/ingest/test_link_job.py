@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,8 +19,7 @@ from ingest.pipeline import parse
 from ingest.transaction import BatchWriter
 from telemetry.clock import ManualClock
 from telemetry.model import RawMessage
-from telemetry.settings import StoreSettings
-from telemetry.store.pool import Pool, async_pool, connect
+from telemetry.store.pool import Pool, connect
 from tests.ingest.store import EUI, registry, up, writer
 from tests.samples import samples
 from tests.sessions import LOCKED_HERE
@@ -51,12 +50,6 @@ def event(kind: str, minutes: float, **data: Any) -> RawMessage:
         **data,
     }
     return RawMessage(f"application/1/device/{EUI}/event/{kind}", json.dumps(body).encode(), at(200_000))
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with async_pool(StoreSettings(database_url=database_url), application="test") as opened:
-        yield opened
 
 
 @pytest.fixture
