@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -64,9 +65,9 @@ async def test_a_backup_whose_database_goes_away_leaves_no_file(
     assert not names(tmp_path, "d.backup")
 
 
-def test_pg_dump_that_fails_at_once_is_tried_again_and_one_that_fails_later_is_told(
-    backup: Path, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def pg_dump(backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`pg_dump(line, …)`: from now on these lines of a script are run as pg_dump; `$real` is the real one."""
     with reading(backup) as found:
         real = programs.find("pg_dump", found.manifest.postgresql)
     script = tmp_path / "pg_dump"
@@ -76,26 +77,28 @@ def test_pg_dump_that_fails_at_once_is_tried_again_and_one_that_fails_later_is_t
         script.write_text("\n".join(["#!/bin/bash", f"real={real.path}", *lines]) + "\n")
         script.chmod(0o755)
 
-    plays(f"[ -e {tmp_path}/tried ] || {{ touch {tmp_path}/tried; exit 1; }}", 'exec "$real" "$@"')
+    return plays
+
+
+def test_pg_dump_that_fails_at_once_is_tried_again_and_one_that_fails_later_is_told(
+    pg_dump: Callable[..., None], database_url: str, tmp_path: Path
+) -> None:
+    pg_dump(f"[ -e {tmp_path}/tried ] || {{ touch {tmp_path}/tried; exit 1; }}", 'exec "$real" "$@"')
     back_up(database_url, tmp_path / "again.backup")
     with reading(tmp_path / "again.backup") as found:
         found.check(SILENT)
-    plays('"$real" "$@" | head -c 20000', "echo 'pg_dump: error: the disk broke' >&2", "exit 1")
+    pg_dump('"$real" "$@" | head -c 20000', "echo 'pg_dump: error: the disk broke' >&2", "exit 1")
     with pytest.raises(QuantracError, match="the disk broke"):
         back_up(database_url, tmp_path / "late.backup")
     assert not names(tmp_path, "late.backup")
 
 
 async def test_who_waits_for_pg_dump_does_not_hold_up_the_comparison(
-    backup: Path, database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pg_dump: Callable[..., None], database: Database, database_url: str, tmp_path: Path
 ) -> None:
-    with reading(backup) as found:
-        real = programs.find("pg_dump", found.manifest.postgresql)
-    script, began, go = tmp_path / "pg_dump", tmp_path / "began", tmp_path / "go"
+    began, go = tmp_path / "began", tmp_path / "go"
     os.mkfifo(go)
-    script.write_text(f'#!/bin/bash\n{real.path} "$@" | {{ head -c 1; touch {began}; cat {go}; cat; }}\n')
-    script.chmod(0o755)
-    monkeypatch.setattr(programs, "find", lambda name, least: replace(real, path=script))
+    pg_dump(f'"$real" "$@" | {{ head -c 1; touch {began}; cat {go}; cat; }}')
     making = asyncio.create_task(asyncio.to_thread(back_up, database_url, tmp_path / "e.backup"))
     waits = f"SELECT FROM pg_locks WHERE {LOCKED_HERE} AND relation = 'reading'::regclass AND NOT granted"
 
@@ -122,14 +125,9 @@ async def test_who_waits_for_pg_dump_does_not_hold_up_the_comparison(
 
 
 def test_a_failed_comparison_ends_the_dump(
-    backup: Path, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pg_dump: Callable[..., None], database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with reading(backup) as found:
-        real = programs.find("pg_dump", found.manifest.postgresql)
-    script = tmp_path / "pg_dump"
-    script.write_text("#!/bin/bash\nexec yes\n")  # a dump without an end
-    script.chmod(0o755)
-    monkeypatch.setattr(programs, "find", lambda name, least: replace(real, path=script))
+    pg_dump("exec yes")  # a dump without an end
     failed = psycopg.errors.DiskFull("no room for a sort")
     monkeypatch.setattr("quantrac.backup.tables.measure", Mock(side_effect=failed))
     with pytest.raises(psycopg.errors.DiskFull):
