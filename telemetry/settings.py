@@ -40,6 +40,8 @@ def _split(value: object) -> object:
     return value
 
 
+Days = Annotated[int, Field(ge=0, le=36_500)]
+"""Up to a hundred years; what 0 means, each setting says."""
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A list of words; in the environment separated by commas."""
 
@@ -133,49 +135,33 @@ class StoreSettings(Settings):
         description="Seconds a replica may be behind; the API asks the primary while it is further.",
     )
 
-    retain_messages: int = Field(
+    retain_messages: Days = Field(
         default=90,
-        ge=0,
-        le=36_500,
         description="Days that network servers' messages are kept as they came, for forensics. 0: for ever.",
     )
-    retain_frames: int = Field(
+    retain_frames: Days = Field(
         default=0,
-        ge=0,
-        le=36_500,
         description="Days that frames and events are kept, at least as long as readings; older messages "
         "become rejects. 0: for ever, as law and evidence may ask.",
     )
-    retain_readings: int = Field(
+    retain_readings: Days = Field(
         default=0,
-        ge=0,
-        le=36_500,
         description="Days that readings are kept, 4 at least. 0: for ever, as above.",
     )
-    retain_rollups: int = Field(
+    retain_rollups: Days = Field(
         default=0,
-        ge=0,
-        le=36_500,
         description="Days that hours and days are kept, at least as long as readings. Without TimescaleDB "
         "Community they are made of readings and go with them. 0: for ever.",
     )
-    retain_link: int = Field(
-        default=730, ge=0, le=36_500, description="Days of the radio link's history. 0: for ever."
-    )
-    retain_alerts: int = Field(
+    retain_link: Days = Field(default=730, description="Days of the radio link's history. 0: for ever.")
+    retain_alerts: Days = Field(
         default=0,
-        ge=0,
-        le=36_500,
         description="Days after their end that alerts and their deliveries are kept. 0: for ever.",
     )
-    retain_audit: int = Field(
-        default=1095, ge=0, le=36_500, description="Days it is kept who changed what. 0: for ever."
-    )
+    retain_audit: Days = Field(default=1095, description="Days it is kept who changed what. 0: for ever.")
 
-    columnstore_after: int = Field(
+    columnstore_after: Days = Field(
         default=14,
-        ge=0,
-        le=36_500,
         description="Days after which readings move to the columnstore of TimescaleDB Community, where they "
         "take a tenth of the space; other editions have none. 0: never.",
     )

@@ -1,12 +1,12 @@
 """Fixtures live in plug-in modules, one subject each."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.plugins.database", "tests.plugins.broker"]
 
-# How long an example takes says how busy the machine is; a test that hangs meets its timeout.
-settings.register_profile("quantrac", deadline=None)
+# How long an example takes or is made says how busy the machine is; a test that hangs meets its timeout.
+settings.register_profile("quantrac", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quantrac")
 
 

@@ -13,12 +13,10 @@ from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.ports import free_port
+from tests.wait import PATIENCE
+
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextmanager
@@ -57,11 +55,11 @@ max_client_conn = 200
             yield f"postgresql://{user}@127.0.0.1:{port}/{server['dbname']}"
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(PATIENCE)
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

@@ -9,6 +9,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 30.0
+"""Seconds that a caller of a service under test waits for what comes at once, unless the machine is busy."""
+
 
 async def until(condition: Callable[[], T], seconds: float = 20.0) -> T:
     """The first truthy answer of `condition`; fails with the last one after `seconds`."""

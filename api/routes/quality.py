@@ -19,6 +19,7 @@ from ..problems import invalid, not_found
 from ..services import Db
 from ..where import Where
 from . import BASE
+from .provenance import Said
 
 router = APIRouter(prefix=BASE, tags=["quality"])
 
@@ -70,24 +71,12 @@ class OverrideBody(Body):
     reason: Annotated[LongText, StringConstraints(min_length=3)]
 
 
-class OverrideView(BaseModel):
+class OverrideView(Said):
     """An override; it holds unless somebody withdrew it or said something newer."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
-    id: int
     device: str
     metric: str
     channel: int
-    start: datetime = Field(alias="from")
-    end: datetime | None = Field(alias="to")
-    quality: int
-    reason: str
-    created_at: datetime
-    created_by: str
-    withdrawn_at: datetime | None
-    withdrawn_by: str | None
-    withdrawn_reason: str | None
 
 
 class QualityJobBody(Body):

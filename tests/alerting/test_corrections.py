@@ -10,9 +10,7 @@ from alerting.engine import Engine
 from ingest.recalibrate import Recalibrator
 from telemetry.store.pool import Pool
 
-from .test_engine import River, drain, engine, pool, river
-
-__all__ = ["engine", "pool", "river"]
+from .river import River, drain
 
 
 async def test_a_calibration_adds_and_withdraws_as_late_data(

@@ -22,7 +22,7 @@ from alerting.settings import AlertSettings
 from telemetry.clock import SystemClock
 from telemetry.secrets import SecretBox
 from telemetry.settings import StoreSettings
-from telemetry.store.pool import Pool, async_pool
+from telemetry.store.pool import Pool
 from tests.collector import Collector
 from tests.wait import until
 
@@ -90,12 +90,6 @@ def test_it_says_what_waits_and_what_to_do() -> None:
     assert "since 2026-11-21 12:00:05 UTC" in fault.detail
     assert "the share g waits" in fault.detail
     assert "QUANTRAC_MQTT_CLIENT_ID=one quantrac ingest --leave" in fault.cure
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with async_pool(StoreSettings(database_url=database_url), application="test") as opened:
-        yield opened
 
 
 def member(database: Database, client_id: str, seen_at: datetime, **more: Any) -> None:

@@ -17,6 +17,7 @@ from ingest.settings import IngestSettings
 from telemetry.clock import SystemClock
 from telemetry.secrets import SecretBox
 from telemetry.settings import StoreSettings
+from tests.wait import PATIENCE
 
 
 class Served(NamedTuple):
@@ -46,13 +47,18 @@ async def serving(
             on_listening=port.set_result,
         )
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         yield_port = await port
     try:
         yield Served(f"http://127.0.0.1:{yield_port}", stop, task)
     finally:
         stop.set()
         await task
+
+
+def calling(url: str = "", **headers: str) -> httpx.AsyncClient:
+    """A client more patient than httpx's five seconds, which a first answer takes on a busy machine."""
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE, trust_env=False)
 
 
 class Proxy:
@@ -123,7 +129,7 @@ class Listener:
     def __init__(self, response: httpx.Response) -> None:
         self._lines = response.aiter_lines()
 
-    async def next(self, *kinds: str, seconds: float = 20) -> Sent:
+    async def next(self, *kinds: str, seconds: float = PATIENCE) -> Sent:
         """The next event of these kinds; others are passed over."""
         async with asyncio.timeout(seconds):
             fields: dict[str, str] = {}
@@ -137,7 +143,7 @@ class Listener:
                 fields = {}
         raise AssertionError("the stream ended")
 
-    async def until_end(self, seconds: float = 20) -> list[str]:
+    async def until_end(self, seconds: float = PATIENCE) -> list[str]:
         """The lines that still come."""
         async with asyncio.timeout(seconds):
             return [line async for line in self._lines]
@@ -145,7 +151,7 @@ class Listener:
 
 @asynccontextmanager
 async def listening(client: httpx.AsyncClient, url: str = "", **params: str) -> AsyncIterator[Listener]:
-    async with client.stream("GET", f"{url}/api/v1/stream", params=params, timeout=30) as response:
+    async with client.stream("GET", f"{url}/api/v1/stream", params=params) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
         yield Listener(response)

@@ -25,10 +25,11 @@ from telemetry.secrets import SecretBox
 from telemetry.store.pool import connect
 from tests.proxy import TcpProxy
 from tests.samples import Sample, samples
-from tests.wait import until
+from tests.sessions import OURS, WAITING
+from tests.wait import PATIENCE, until
 
 from .conftest import KEYS, Caller, as_problem
-from .served import serving
+from .served import calling, serving
 from .world import T0
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -38,7 +39,6 @@ TTS = [s for s in samples("tts_v3") if s.name != "tts_v3/down_failed"]
 UP = next(s for s in CHIRPSTACK if s.name == "chirpstack_v4/up_full")
 JSON = {"content-type": "application/json"}
 SENDER = {"authorization": f"Bearer {KEYS['intake'].key}", **JSON}
-PATIENCE = 20.0
 CLIENT_SECONDS = 5.0
 """After which ChirpStack hangs up."""
 assert COMMIT_SECONDS < CLIENT_SECONDS
@@ -51,15 +51,19 @@ def sender(caller: Caller) -> httpx.AsyncClient:
     return client
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test that holds commits up, or makes many at once, and is not about 503."""
+    monkeypatch.setattr("api.routes.intake.COMMIT_SECONDS", PATIENCE)
+
+
 def post(client: httpx.AsyncClient, sample: Sample = UP, url: str = "") -> Any:
     """As the network server that the sample is of posts it."""
     if sample in TTS:
         headers = {"x-tts-domain": "tenant1.eu1.cloud.thethings.industries"}
-        return client.post(f"{url}/intake/tts", content=sample.payload, headers=headers, timeout=PATIENCE)
+        return client.post(f"{url}/intake/tts", content=sample.payload, headers=headers)
     event = sample.topic.rpartition("/")[2]
-    return client.post(
-        f"{url}/intake/chirpstack", params={"event": event}, content=sample.payload, timeout=PATIENCE
-    )
+    return client.post(f"{url}/intake/chirpstack", params={"event": event}, content=sample.payload)
 
 
 def count(database: Database, table: str = "uplink") -> int:
@@ -70,8 +74,7 @@ def count(database: Database, table: str = "uplink") -> int:
 
 def connections(database: Database) -> int:
     row = database.execute(
-        "SELECT count(*) AS n FROM pg_stat_activity"
-        " WHERE application_name = 'quantrac intake' AND datname = current_database()"
+        f"SELECT count(*) AS n FROM pg_stat_activity WHERE {OURS} AND application_name = 'quantrac intake'"
     ).fetchone()
     assert row is not None
     return int(row["n"])
@@ -82,13 +85,14 @@ def unavailable(response: httpx.Response) -> None:
     assert int(response.headers["retry-after"]) > 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_repeated_and_concurrent_posts_to_two_processes_are_stored_once(
     database_url: str, box: SecretBox, accounts: None, database: Database
 ) -> None:
     async with (
         serving(database_url, box) as one,
         serving(database_url, box) as other,
-        httpx.AsyncClient(headers=SENDER) as client,
+        calling(**SENDER) as client,
     ):
         urls = [one.url, other.url]
         answers = await asyncio.gather(*(post(client, url=urls[n % 2]) for n in range(30)))
@@ -125,6 +129,7 @@ async def test_what_came_by_mqtt_too_is_stored_once_under_the_same_topic(
     assert sorted(row["topic"] for row in stored) == sorted(m.topic for m in by_mqtt)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_no_answer_before_the_commit(
     sender: httpx.AsyncClient, database_url: str, database: Database
 ) -> None:
@@ -132,7 +137,7 @@ async def test_no_answer_before_the_commit(
     with psycopg.connect(database_url) as holder:
         holder.execute("LOCK TABLE uplink IN SHARE MODE")
         asked = asyncio.create_task(post(sender))
-        await until(lambda: database.execute("SELECT FROM pg_locks WHERE NOT granted").rowcount)
+        await until(lambda: database.execute(WAITING).rowcount)
         done, _ = await asyncio.wait((asked,), timeout=1)
         assert not done
         assert count(database) == 0
@@ -154,6 +159,7 @@ async def test_a_commit_that_takes_too_long_is_503_and_the_next_try_finds_it_sto
     assert count(database) == 1
 
 
+@pytest.mark.usefixtures("patient")
 async def test_no_room_is_503_at_once(
     sender: httpx.AsyncClient, database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,7 +168,7 @@ async def test_no_room_is_503_at_once(
     with psycopg.connect(database_url) as holder:
         holder.execute("LOCK TABLE uplink IN SHARE MODE")
         first = asyncio.create_task(post(sender, frames[0]))
-        await until(lambda: database.execute("SELECT FROM pg_locks WHERE NOT granted").rowcount)
+        await until(lambda: database.execute(WAITING).rowcount)
         second, third = (asyncio.create_task(post(sender, frame)) for frame in frames[1:])
         done, _ = await asyncio.wait((second, third), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         assert len(done) == 1
@@ -178,7 +184,7 @@ async def test_a_database_that_is_away_is_503_in_time_and_nothing_is_lost_or_dou
     parts = psycopg.conninfo.conninfo_to_dict(database_url)
     async with TcpProxy(str(parts["host"]), int(str(parts["port"]))) as proxy:
         through = psycopg.conninfo.make_conninfo(database_url, port=proxy.port, host="127.0.0.1")
-        async with serving(through, box) as served, httpx.AsyncClient(headers=SENDER) as client:
+        async with serving(through, box) as served, calling(**SENDER) as client:
             assert (await post(client, url=served.url)).status_code == 200
             if hangs:
                 proxy.mute_upstream()
@@ -197,14 +203,15 @@ async def test_a_database_that_is_away_is_503_in_time_and_nothing_is_lost_or_dou
     assert count(database, "reject") == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_request_under_way_is_committed_and_answered_before_the_end(
     database_url: str, box: SecretBox, accounts: None, database: Database
 ) -> None:
-    async with serving(database_url, box) as served, httpx.AsyncClient(headers=SENDER) as client:
+    async with serving(database_url, box) as served, calling(**SENDER) as client:
         with psycopg.connect(database_url) as holder:
             holder.execute("LOCK TABLE uplink IN SHARE MODE")
             asked = asyncio.create_task(post(client, url=served.url))
-            await until(lambda: database.execute("SELECT FROM pg_locks WHERE NOT granted").rowcount)
+            await until(lambda: database.execute(WAITING).rowcount)
             served.stop.set()
             done, _ = await asyncio.wait((served.ended,), timeout=0.5)
             assert not done
@@ -366,7 +373,7 @@ async def test_a_message_above_the_limit_is_refused(
     big = UP._replace(payload=json.dumps(body).encode())
     async with (
         serving(database_url, box, ingest=IngestSettings(max_message=most)) as served,
-        httpx.AsyncClient(headers=SENDER) as client,
+        calling(**SENDER) as client,
     ):
         assert (await post(client, big, served.url)).status_code == 200
         too_big = UP._replace(payload=big.payload.ljust(most + 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,12 @@ import psycopg
 import pytest
 
 from tests.kept import kept_messages
+from tests.ports import free_port
 from tests.program import Program, run
 from tests.traffic import uplinks
 from tests.wait import until
+
+from .served import calling
 
 Database = psycopg.Connection[dict[str, Any]]
 
@@ -24,8 +26,7 @@ Database = psycopg.Connection[dict[str, Any]]
 async def test_what_was_answered_200_survives_kill_9(
     database_url: str, database: Database, tmp_path: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     env = {
         "QUANTRAC_DATABASE_URL": database_url,
         "QUANTRAC_DATA_DIR": str(tmp_path),
@@ -51,7 +52,7 @@ async def test_what_was_answered_200_survives_kill_9(
             if answer.status_code == 200:
                 accepted.add(json.loads(payload)["deduplicationId"])
 
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as client:
+    async with calling(f"http://127.0.0.1:{port}", **headers) as client:
         senders = [asyncio.create_task(send(client)) for _ in range(20)]
         for _ in range(3):
             program = Program("api", env=env, cwd=tmp_path)

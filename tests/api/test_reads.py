@@ -22,7 +22,7 @@ from telemetry.settings import StoreSettings
 from telemetry.store.migrate import migrate
 from telemetry.store.pool import async_pool
 from tests.api.conftest import KEYS, client_of
-from tests.pgbouncer import free_port
+from tests.ports import free_port
 from tests.wait import until
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from api import live
+from api import live, service
 from api.live import newest_of_each
 from api.routes import stream as route
 from api.stream import Client, Hub
@@ -20,10 +20,10 @@ from telemetry.secrets import SecretBox
 from telemetry.settings import StoreSettings
 from telemetry.store.lanes import READING_DTYPE, prune, unpack
 from telemetry.store.pool import async_pool
-from tests.wait import until
+from tests.wait import PATIENCE, until
 
 from .conftest import KEYS, as_problem
-from .served import Proxy, Served, listening, serving
+from .served import Proxy, Served, calling, listening, serving
 from .world import EUI, NEW_EUI, T0, World
 
 pytestmark = pytest.mark.usefixtures("accounts")
@@ -37,8 +37,7 @@ async def served(database_url: str, box: SecretBox) -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def client(served: Served) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"authorization": f"Bearer {KEYS['operator'].key}"}
-    async with httpx.AsyncClient(base_url=served.url, headers=headers) as made:
+    async with calling(served.url, authorization=f"Bearer {KEYS['operator'].key}") as made:
         yield made
 
 
@@ -130,15 +129,18 @@ async def test_pings_until_the_key_is_revoked(
 
 
 async def test_stopping_ends_the_streams_at_once(
-    served: Served, client: httpx.AsyncClient, world: World
+    database_url: str, box: SecretBox, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with listening(client) as stream:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+    monkeypatch.setattr(service, "DRAIN_SECONDS", 4 * PATIENCE)  # which other requests have
+    async with (
+        serving(database_url, box) as served,
+        calling(served.url, authorization=f"Bearer {KEYS['operator'].key}") as client,
+        listening(client) as stream,
+    ):
         served.stop.set()
-        await stream.until_end()
-        await served.ended
-        assert loop.time() - began < 5
+        async with asyncio.timeout(PATIENCE):
+            await stream.until_end()
+            await served.ended
 
 
 async def test_nobody_listening_costs_nothing(client: httpx.AsyncClient, world: World) -> None:
@@ -194,10 +196,9 @@ async def test_what_is_too_much_to_read_is_skipped_and_said(
 async def test_a_lost_database_is_waited_for(database_url: str, box: SecretBox, world: World) -> None:
     proxy = Proxy(database_url)
     await proxy.open()
-    headers = {"authorization": f"Bearer {KEYS['viewer'].key}"}
     async with (
         serving(proxy.url, box) as served,
-        httpx.AsyncClient(base_url=served.url, headers=headers) as client,
+        calling(served.url, authorization=f"Bearer {KEYS['viewer'].key}") as client,
         listening(client) as stream,
     ):
         with capture_logs() as logs:

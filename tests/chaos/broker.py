@@ -16,7 +16,7 @@ from paho.mqtt.properties import Properties
 from quantrac.embedded import BrokerInfo, EmbeddedBroker
 from quantrac.embedded.process import ServerProcess, wait_until
 from telemetry.mqtt import parse_mqtt_url
-from tests.wait import until
+from tests.wait import PATIENCE, until
 
 _SESSION_SECONDS = 7 * 86400
 
@@ -39,11 +39,11 @@ class Broker:
     def kill(self) -> None:
         """kill -9, once it saved what it holds now: it does so every second."""
         now = time.time()
-        assert wait_until(lambda: self._saved.exists() and self._saved.stat().st_mtime > now, 15)
+        assert wait_until(lambda: self._saved.exists() and self._saved.stat().st_mtime > now, PATIENCE)
         process = ServerProcess.of(self._server.pid or -1)
         assert process is not None, "the broker does not run"
         os.kill(process.pid, signal.SIGKILL)
-        assert wait_until(lambda: not process.alive(), 10)
+        assert wait_until(lambda: not process.alive(), PATIENCE)
 
     def forget(self) -> None:
         """Lose sessions and queues, as a broker without persistence does when it ends."""

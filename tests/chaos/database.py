@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from quantrac.embedded import EmbeddedPostgres
 from quantrac.embedded.process import ServerProcess, wait_until
+from tests.wait import PATIENCE
 
 
 class Database:
@@ -41,7 +42,7 @@ class Database:
         process = ServerProcess.of(self._server.pid or -1)
         assert process is not None, "the database does not run"
         os.kill(process.pid, signal.SIGKILL)
-        assert wait_until(lambda: not process.alive(), 10)
+        assert wait_until(lambda: not process.alive(), PATIENCE)
 
     def configure(self, **settings: object) -> None:
         """Settings of the next start."""

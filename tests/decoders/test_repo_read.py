@@ -179,7 +179,7 @@ def test_a_bad_file_is_told_and_costs_only_itself(
 
 @pytest.mark.parametrize("tree", [TTN, CHIRPSTACK], ids=["ttn", "chirpstack"])
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_damage_to_a_file_is_raised(tmp_path: Path, tree: dict[str, str], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([name for name in tree if not name.endswith(".js")]))
     text = tree[name].encode()

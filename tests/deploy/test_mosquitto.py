@@ -17,16 +17,11 @@ from ingest.settings import IngestSettings
 from quantrac.embedded.mosquitto import Mosquitto
 from telemetry.settings import load
 from tests.deploy.files import DEPLOY, read
-from tests.wait import until
+from tests.ports import free_port
+from tests.wait import PATIENCE, until
 
 _UP = "application/1/device/0102030405060708/event/up"
 _DOWN = "application/1/device/0102030405060708/command/down"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Broker:
@@ -35,7 +30,7 @@ class Broker:
     def __init__(self, home: Path) -> None:
         found = Mosquitto.find()
         assert found is not None, "the tests need Mosquitto: apt install mosquitto"
-        self._program, self._home, self.port = found.program, home, _free_port()
+        self._program, self._home, self.port = found.program, home, free_port()
         etc, state = home / "etc", home / "state"
         etc.mkdir()
         state.mkdir()
@@ -87,7 +82,7 @@ class Broker:
             password=password or (f"{user}-secret" if user else None),
             identifier=keep,
             clean_session=keep is None,
-            timeout=10,
+            timeout=PATIENCE,
         )
 
     def _answers(self) -> bool:
@@ -110,7 +105,7 @@ async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
 
 async def _received(client: aiomqtt.Client, count: int) -> list[bytes]:
     found = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         async for message in client.messages:
             assert isinstance(message.payload, bytes)
             found.append(message.payload)

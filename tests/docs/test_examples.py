@@ -28,6 +28,7 @@ from decoders.vectors import run_vectors
 from telemetry.catalogue import CATALOGUE
 from tests.decoders.papers import lacking
 from tests.imported import read_rows
+from tests.wait import PATIENCE
 
 from .pages import DOCS, blocks, name_of
 
@@ -158,7 +159,7 @@ def _headers(body: bytes, *secrets: str) -> dict[str, str]:
 
 def test_receiver_verifies_what_we_sign(receiver: _Running) -> None:
     body = blocks("how-to/webhooks.md", "json")[0].encode()
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         # Twice, as after an answer that got lost; and with both secrets, as during a rotation.
         for secrets in ((SECRET,), (new_secret(), SECRET)):
             answer = client.post(receiver.url, content=body, headers=_headers(body, *secrets))

@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.ports import free_port
 from tests.program import Program, run
-from tests.wait import until
+from tests.wait import PATIENCE, until
 
 PASSWORD = "mật-khẩu-của-trạm-2026"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class Installation:
@@ -73,7 +68,7 @@ class Installation:
             base_url=f"{self.url}/api/v1",
             headers={"Authorization": f"Bearer {self._key}"},
             trust_env=False,
-            timeout=10,
+            timeout=PATIENCE,
         )
 
     def runtime(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from quantrac.embedded.nats import Nats
 from quantrac.embedded.probe import answers
 from quantrac.embedded.process import ServerProcess, wait_until
 from quantrac.embedded.roles import ROLES
+from tests.wait import PATIENCE
 
 UP = "application/a1/device/24e124136b502217/event/up"
 DOWN = "application/a1/device/24e124136b502217/command/down"
@@ -35,14 +36,14 @@ def kill(pid: int) -> None:
     process = ServerProcess.of(pid)
     assert process is not None
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: not process.alive(), 10)
+    assert wait_until(lambda: not process.alive(), PATIENCE)
 
 
 def until_saved(data_dir: Path, kind: str) -> None:
     """NATS stores before it acknowledges; Mosquitto, which has one thread, at its next save."""
     if kind == "mosquitto":
         file, now = data_dir / "broker" / "mosquitto" / "store" / "mosquitto.db", time.time()
-        assert wait_until(lambda: file.exists() and file.stat().st_mtime > now, 15)
+        assert wait_until(lambda: file.exists() and file.stat().st_mtime > now, PATIENCE)
 
 
 def test_info(broker, kind: str) -> None:

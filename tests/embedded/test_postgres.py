@@ -15,6 +15,7 @@ import pytest
 
 from quantrac.embedded import EmbeddedPostgres, EmbeddedServerError, account
 from quantrac.embedded.process import ServerProcess, wait_until
+from tests.wait import PATIENCE
 
 LAUNCHER = """
 import sys
@@ -42,7 +43,7 @@ def kill(pid: int) -> None:
     process = ServerProcess.of(pid)
     assert process is not None
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: not process.alive(), 10)
+    assert wait_until(lambda: not process.alive(), PATIENCE)
 
 
 def test_restart_keeps_data_address_and_password(postgres) -> None:

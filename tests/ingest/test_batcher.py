@@ -16,7 +16,7 @@ from ingest.batcher import Batcher
 from ingest.transaction import BatchWriter
 from telemetry.model import RawMessage
 from tests.ingest.store import NOW
-from tests.wait import until
+from tests.wait import PATIENCE, until
 
 
 class Away:
@@ -65,7 +65,7 @@ async def test_a_writer_that_ends_says_so_and_reports_nothing_as_done() -> None:
     writer.back.set()
     batcher = Batcher(cast(BatchWriter, writer), batch_size=10, max_message=1000)
     future = batcher.submit(message(1))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         error = await batcher.ended()
     assert isinstance(error, SystemExit)
     with pytest.raises(asyncio.CancelledError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -17,20 +16,13 @@ from ingest import recalibrate
 from ingest.pipeline import parse
 from ingest.recalibrate import Recalibrator
 from ingest.transaction import BatchWriter
-from telemetry.settings import StoreSettings
-from telemetry.store.pool import Pool, async_pool, connect
+from telemetry.store.pool import Pool, connect
 from telemetry.store.writer import FENCE
 from tests.ingest.says_json import CODECS, at, frame, register
 from tests.ingest.store import keep_latest, writer
 
 Database = psycopg.Connection[dict[str, Any]]
 MAP = ({"field": "level", "metric": "water.level"}, {"field": "temp", "metric": "water.temperature"})
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with async_pool(StoreSettings(database_url=database_url), application="test") as opened:
-        yield opened
 
 
 def calibrate(

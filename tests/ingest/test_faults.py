@@ -204,7 +204,7 @@ async def test_a_source_that_fails_ends_the_service_at_once(
         async with ingest():
             running = next(task for task in asyncio.all_tasks() if task.get_name() == "ingest")
             go.set()
-            ended = await until(running.done, 10)  # without being told to stop
+            ended = await until(running.done)  # without being told to stop
 
     monkeypatch.setattr(mqtt.MqttSource, "run", fails)
     with pytest.raises(RuntimeError, match="no source"):

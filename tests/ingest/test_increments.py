@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ from telemetry.clock import ManualClock
 from telemetry.model import RawMessage
 from telemetry.settings import StoreSettings
 from telemetry.store.lanes import unpack
-from telemetry.store.pool import Pool, async_pool, connect
+from telemetry.store.pool import Pool, connect
 from tests.ingest.says_json import CODECS, at, frame, register
 from tests.ingest.store import keep_latest, writer
 from tests.wait import until
@@ -38,12 +38,6 @@ MAP = (
     {"field": "tips", "metric": "rain.total", "scale": 0.2, "wraps": 256},
     {"field": "tips", "metric": "rain.total", "scale": 0.2, "wraps": 256, "records": RECORDS},
 )
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with async_pool(StoreSettings(database_url=database_url), application="test") as opened:
-        yield opened
 
 
 @pytest.fixture

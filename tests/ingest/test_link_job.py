@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,10 +19,10 @@ from ingest.pipeline import parse
 from ingest.transaction import BatchWriter
 from telemetry.clock import ManualClock
 from telemetry.model import RawMessage
-from telemetry.settings import StoreSettings
-from telemetry.store.pool import Pool, async_pool, connect
+from telemetry.store.pool import Pool, connect
 from tests.ingest.store import EUI, registry, up, writer
 from tests.samples import samples
+from tests.sessions import LOCKED_HERE
 from tests.wait import until
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -50,12 +50,6 @@ def event(kind: str, minutes: float, **data: Any) -> RawMessage:
         **data,
     }
     return RawMessage(f"application/1/device/{EUI}/event/{kind}", json.dumps(body).encode(), at(200_000))
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with async_pool(StoreSettings(database_url=database_url), application="test") as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -368,7 +362,10 @@ async def test_one_process_at_a_time_and_another_takes_over(
     jobs = [LinkJob(pool, ManualClock(at(60))) for _ in range(2)]
     stops = [asyncio.Event(), asyncio.Event()]
     tasks = [asyncio.create_task(job.run(stop)) for job, stop in zip(jobs, stops, strict=True)]
-    holds = "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted"
+    holds = (
+        f"SELECT count(*) AS n FROM pg_locks WHERE {LOCKED_HERE}"
+        " AND locktype = 'advisory' AND objid = %s AND granted"
+    )
 
     def leaders() -> int:
         row = database.execute(holds, (link_job.LEADER,)).fetchone()

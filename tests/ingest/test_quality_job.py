@@ -438,7 +438,7 @@ _sent = st.lists(_one, min_size=1, max_size=25)
     max_examples=5,  # each plays up to thirty transactions
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=list(HealthCheck),
 )
 def test_flags_are_those_of_the_sorted_readings(
     database: Database,

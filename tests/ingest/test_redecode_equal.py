@@ -93,7 +93,7 @@ def _reset(database: Database, mapping: list[dict[str, Any]], calibrated: bool) 
     max_examples=40,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # an example takes a second: shrinking many minutes
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=list(HealthCheck),
 )
 def test_the_same_rows_as_live(
     database: Database,

@@ -27,7 +27,8 @@ from telemetry.model import RawMessage
 from telemetry.settings import load
 from telemetry.store.pool import connect
 from tests.proxy import TcpProxy
-from tests.wait import until
+from tests.sessions import WAITING
+from tests.wait import PATIENCE, until
 
 from .storage_server import KEY, StorageServer, chunk, head, problem, stream, uplink
 
@@ -91,8 +92,8 @@ def backfill(server: StorageServer, database_url: str, clock: ManualClock) -> Ba
             yield made
         finally:
             stop.set()
-            await asyncio.wait_for(task, 10)
-            assert await made.batcher.close(10)
+            await asyncio.wait_for(task, PATIENCE)
+            assert await made.batcher.close(PATIENCE)
 
     return running
 
@@ -218,7 +219,7 @@ async def test_the_place_is_remembered_only_after_the_commit(
     with psycopg.connect(database_url) as holder:
         holder.execute("LOCK TABLE uplink IN SHARE MODE")
         async with backfill() as running:
-            await until(lambda: database.execute("SELECT FROM pg_locks WHERE NOT granted").rowcount)
+            await until(lambda: database.execute(WAITING).rowcount)
             await until(lambda: len(running.submitted) == 5)
             assert cursors(database) == {}
             holder.rollback()

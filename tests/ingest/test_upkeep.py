@@ -18,6 +18,7 @@ from telemetry.settings import StoreSettings
 from telemetry.store import retention
 from telemetry.store.edition import HYPERTABLES, Edition, detect
 from telemetry.store.pool import connect
+from tests.sessions import OURS
 from tests.wait import until
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -306,7 +307,8 @@ async def test_killed_in_between_it_goes_on(database: Database, database_url: st
         assert upkeep(store).run_once() == 0  # one at a time
     finally:
         database.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'upkeep'"
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}"
+            " AND application_name = 'upkeep'"
         )
         slow.stop()
         await asyncio.to_thread(thread.join, 20)

@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psycopg
@@ -20,7 +20,9 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from quantrac.embedded import EmbeddedPostgres
+from telemetry.settings import StoreSettings
 from telemetry.store.migrate import migrate
+from telemetry.store.pool import Pool, async_pool
 
 _numbers = itertools.count(1)
 
@@ -140,6 +142,13 @@ def database(database_url: str) -> Iterator[psycopg.Connection[dict[str, object]
     """A connection to the test's database, for looking; autocommit, rows as dictionaries."""
     with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
         yield connection
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """Connections of a service to the test's database."""
+    async with async_pool(StoreSettings(database_url=database_url), application="test") as opened:
+        yield opened
 
 
 def _drop(server: str, database: str) -> None:

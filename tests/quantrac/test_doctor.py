@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from quantrac.doctor.broker import judge
 from quantrac.doctor.probe import NODE_VERSION, VERSION, Facts, ask, impossible
 from quantrac.embedded import BrokerInfo, EmbeddedBroker
 from quantrac.embedded.mosquitto import Mosquitto
+from tests.ports import free_port
 from tests.traffic import publish, uplinks
 from tests.wait import until
 
@@ -40,8 +40,7 @@ def mosquitto(tmp_path: Path) -> Iterator[Start]:
     running = []
 
     def start(*lines: str) -> str:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         conf = tmp_path / f"{port}.conf"
         user = ["user root"] if os.geteuid() == 0 else []
         conf.write_text(

@@ -17,7 +17,8 @@ from telemetry.errors import SettingsError
 from telemetry.settings import StoreSettings, load
 from telemetry.store.edition import Edition, detect
 from telemetry.store.pool import connect
-from tests.pgbouncer import PROGRAM, free_port, pgbouncer
+from tests.pgbouncer import PROGRAM, pgbouncer
+from tests.ports import free_port
 
 Database = psycopg.Connection[dict[str, Any]]
 

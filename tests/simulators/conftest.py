@@ -17,6 +17,7 @@ import pytest
 
 from simulators.run import run
 from simulators.scenario import Scenario, load_scenario
+from tests.ports import free_port
 
 DEADLINE_S = 20.0
 
@@ -85,9 +86,7 @@ def make_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     started: list[Mosquitto] = []
 
     def _make(*, anonymous: bool = True) -> Mosquitto:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         config = tmp_path / "mosquitto.conf"
         config.write_text(
             f"listener {port} 127.0.0.1\nallow_anonymous {str(anonymous).lower()}\n"

@@ -140,7 +140,7 @@ _DAYS = st.none() | st.integers(0, 30)
 _ASSIGNMENT = st.tuples(st.sampled_from(["a", "b", "c", None]), _DAYS, _DAYS)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(assignments=st.lists(_ASSIGNMENT, max_size=8))
 def test_told_in_any_order_a_history_is_what_was_told_last(
     database: Database,

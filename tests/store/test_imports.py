@@ -262,7 +262,7 @@ _STATION = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(stations=st.lists(_STATION, min_size=1, max_size=3, unique_by=lambda one: one["code"]))
 def test_exported_and_imported_nothing_changes(
     imports: Imports, database: Database, stations: list[dict[str, Any]]

@@ -160,7 +160,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_STEPS, st.booleans())
 def test_rollups_equal_the_sorted_readings(store: Any, steps: list[Any], typed: bool) -> None:
     series = _new_series(store, typed)

@@ -19,15 +19,8 @@ from alerting.delivery.sign import new_secret
 from alerting.delivery.worker import Worker
 from telemetry.clock import ManualClock
 from telemetry.secrets import SecretBox
-from telemetry.settings import StoreSettings
-from telemetry.store.pool import Pool, async_pool
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with async_pool(StoreSettings(database_url=database_url), application="test") as opened:
-        yield opened
-
+from telemetry.store.pool import Pool
+from tests.wait import PATIENCE
 
 # ---------------------------------------------------------------- the receiver
 
@@ -91,7 +84,7 @@ class Receiver:
     def ids(self) -> list[str]:
         return [request.headers["webhook-id"] for request in self.requests]
 
-    async def got(self, count: int, seconds: float = 20) -> None:
+    async def got(self, count: int, seconds: float = PATIENCE) -> None:
         """Wait until `count` requests came."""
         async with asyncio.timeout(seconds):
             while len(self.requests) < count:
@@ -219,7 +212,7 @@ def box() -> SecretBox:
 
 @pytest.fixture
 def settings() -> DeliverySettings:
-    return DeliverySettings(webhook_allow="127.0.0.0/8, ::1/128", webhook_timeout=10)
+    return DeliverySettings(webhook_allow="127.0.0.0/8, ::1/128", webhook_timeout=PATIENCE)
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from telemetry.clock import ManualClock, SystemClock
 from telemetry.secrets import SecretBox
 from telemetry.settings import StoreSettings
 from telemetry.store.pool import Pool, async_pool
-from tests.wait import until
+from tests.sessions import WAITING
+from tests.wait import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -87,7 +88,7 @@ async def test_a_hanging_endpoint_delays_nobody_else(
 
     receiver.answer = answer
     slow, quick = [await outbox.endpoint(receiver.url(path)) for path in ("/slow", "/quick")]
-    few_slots = settings.model_copy(update={"webhook_concurrency": 6})
+    few_slots = settings.model_copy(update={"webhook_concurrency": 6, "webhook_timeout": 2 * PATIENCE})
     async with _running(pool, few_slots, box):
         for _ in range(30):
             await outbox.enqueue(slow)
@@ -95,7 +96,7 @@ async def test_a_hanging_endpoint_delays_nobody_else(
         for _ in range(30):
             await outbox.enqueue(quick)
         # in less than the slow one's time-out
-        await until(lambda: [r.path for r in receiver.requests].count("/quick") == 30, 8)
+        await until(lambda: [r.path for r in receiver.requests].count("/quick") == 30, PATIENCE)
         assert [r.path for r in receiver.requests].count("/slow") == 4
         let_go.set()
         await _done(outbox)
@@ -128,15 +129,11 @@ async def test_what_is_claimed_while_the_word_to_stop_comes_is_given_back_untrie
     outbox: Any, receiver: Any, pool: Pool, settings: DeliverySettings, box: SecretBox
 ) -> None:
     endpoint = await outbox.endpoint(receiver.url())
-    claiming = (
-        "SELECT count(*) AS n FROM pg_stat_activity "
-        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
     async with _running(pool, settings, box) as stop, pool.connection() as holder, holder.transaction():
         await holder.execute("LOCK TABLE delivery IN ACCESS EXCLUSIVE MODE")
         message = await outbox.enqueue(endpoint, conn=holder)
-        deadline = time.monotonic() + 20
-        while (await outbox.rows(claiming))[0]["n"] == 0:
+        deadline = time.monotonic() + PATIENCE
+        while not await outbox.rows(WAITING):
             assert time.monotonic() < deadline, "no claim came"
             await asyncio.sleep(0.02)
         stop.set()
