@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from telemetry.model import Quality
 
 from ..answers import page_answer
-from ..auth import require
+from ..auth import require, require_briefly
 from ..fields import DevEui, From, To, check_span
 from ..latest import LatestSeries, Newest
 from ..names import metric_ids, metric_names
@@ -113,7 +113,7 @@ class LatestView(BaseModel):
     unit: str
 
 
-@router.get("/readings", dependencies=[Depends(require("viewer"))])
+@router.get("/readings", dependencies=[Depends(require_briefly("viewer"))])
 async def list_readings(
     page: Paging,
     db: ReadDb,
