@@ -64,6 +64,12 @@ class Newest(Generic[T]):
         self._names = names
         self._layouts: dict[tuple[str, ...], list[_Place]] = {}  # devices of a type have the same series
 
+    @property
+    def unasked(self) -> list[str]:
+        """Keys that were met and of which nothing is made: the next devices may do without them."""
+        met = {key for layout in self._layouts for key in layout}
+        return sorted(met - {place[-1] for places in self._layouts.values() for place in places})
+
     def of(self, readings: str, *whose: str | None) -> list[T]:
         """The series of one device, ordered by metric and channel."""
         document = _document.decode(readings)
