@@ -24,6 +24,7 @@ def pool(empty_database_url: str) -> Pool:
 
 async def test_a_connection_that_the_server_ended_is_replaced(pool: Pool, empty_database_url: str) -> None:
     async with pool, await psycopg.AsyncConnection.connect(empty_database_url, autocommit=True) as other:
+        await pool.wait()  # who comes before the first connection is there makes the pool grow
         ended = await _session(pool)
         await other.execute("SELECT pg_terminate_backend(%s, 5000)", (ended,))
         async with pool.connection() as connection:
@@ -41,5 +42,6 @@ async def test_a_connection_that_lives_costs_no_round_trip(
 
     monkeypatch.setattr(AsyncConnectionPool, "check_connection", check)
     async with pool:
+        await pool.wait()
         assert await _session(pool) == await _session(pool)
     assert asked == []
