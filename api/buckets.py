@@ -25,6 +25,10 @@ _READ = SQL("""
 _EMPTY: Row = {"count": 0, "good": 0, **dict.fromkeys(("mean", "min", "max", "last", "sum"))}
 
 
+Buckets = dict[tuple[datetime, int, int, int], Row]
+"""What the store has, by time, device id, metric id and channel."""
+
+
 class Span(NamedTuple):
     """Buckets that follow each other, from the one that begins at `first` until before `end`."""
 
@@ -50,7 +54,7 @@ def span_of(resolution: Resolution, start: datetime, end: datetime, now: datetim
 
 async def read_buckets(
     db: Connection, resolution: Resolution, series: Sequence[Series], span: Span
-) -> dict[tuple[datetime, int, int, int], Row]:
+) -> Buckets:
     """What the store has of these buckets, by time and the key of the series."""
     values: dict[str, Any] = {
         "devices": sorted({one.device.id for one in series}),
@@ -65,7 +69,7 @@ async def read_buckets(
     }
 
 
-def bucket_of(found: dict[tuple[datetime, int, int, int], Row], time: datetime, series: Series) -> Row:
+def bucket_of(found: Buckets, time: datetime, series: Series) -> Row:
     """A bucket's figures. One without readings has nulls, and a coverage of 0 where coverage is known."""
     row = found.get((time, *series.key)) if series.device.meant_at(time) else None
     return row if row is not None else {**_EMPTY, "coverage": 0.0 if series.device.interval else None}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from pydantic import BaseModel
 
 from .names import MetricName
-from .paging import Row
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _document = msgspec.json.Decoder(dict[str, tuple[int, float, int]])
@@ -28,8 +27,20 @@ class LatestReading(BaseModel):
     unit: str
 
 
+class NewestValue(msgspec.Struct, gc=False):
+    """A `LatestReading` among very many. No model: 60,000 of them would cost more than the query."""
+
+    dev_eui: str
+    metric: str
+    channel: int
+    time: datetime
+    value: float
+    quality: int
+    unit: str
+
+
 class LatestSeries(msgspec.Struct, gc=False):
-    """One row of `/latest`. No model: 60,000 of them would cost more than the query."""
+    """One row of `/latest`."""
 
     dev_eui: str
     station: str | None
@@ -41,25 +52,39 @@ class LatestSeries(msgspec.Struct, gc=False):
     unit: str
 
 
-def latest_series(rows: Sequence[Row], names: Mapping[int, MetricName]) -> list[LatestSeries]:
-    """The series of these metrics in rows (dev_eui, station, readings as text), ordered within each."""
-    layouts: dict[tuple[str, ...], list[_Place]] = {}  # devices of a type have the same series
-    times: dict[int, datetime] = {}
-    found = []
-    for row in rows:
-        eui, station = row["dev_eui"], row["station"]
-        document = _document.decode(row["readings"])
+T = TypeVar("T")
+
+
+class Newest(Generic[T]):
+    """Reads `latest.readings`, as text, of many devices, and makes a `make(*whose, metric, channel, time,
+    value, quality, unit)` of each series whose metric has a name."""
+
+    def __init__(self, make: Callable[..., T], names: Mapping[int, MetricName]) -> None:
+        self._make = make
+        self._names = names
+        self._layouts: dict[tuple[str, ...], list[_Place]] = {}  # devices of a type have the same series
+
+    @property
+    def unasked(self) -> list[str]:
+        """Keys that were met and of which nothing is made: the next devices may do without them."""
+        met = {key for layout in self._layouts for key in layout}
+        return sorted(met - {place[-1] for places in self._layouts.values() for place in places})
+
+    def of(self, readings: str, *whose: str | None) -> list[T]:
+        """The series of one device, ordered by metric and channel."""
+        document = _document.decode(readings)
         layout = tuple(document)
-        places = layouts.get(layout)
+        places = self._layouts.get(layout)
         if places is None:
-            places = layouts[layout] = _places(layout, names)
+            places = self._layouts[layout] = _places(layout, self._names)
+        make, last, time = self._make, None, _EPOCH
+        found = []
         for metric, channel, unit, key in places:
             micros, value, quality = document[key]
-            time = times.get(micros)
-            if time is None:
-                time = times[micros] = _EPOCH + timedelta(microseconds=micros)
-            found.append(LatestSeries(eui, station, metric, channel, time, value, quality, unit))
-    return found
+            if micros != last:  # what came in one frame has one time
+                last, time = micros, _EPOCH + timedelta(microseconds=micros)
+            found.append(make(*whose, metric, channel, time, value, quality, unit))
+        return found
 
 
 _Place = tuple[str, int, str, str]  # metric, channel, unit, key in the document

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString, NamedTuple
 
+from psycopg.rows import tuple_row
+
 from .database import Connection
 from .problems import FieldProblem, invalid, invalid_fields
 
@@ -17,8 +19,9 @@ class MetricName(NamedTuple):
 
 
 async def metric_names(db: Connection) -> Mapping[int, MetricName]:
-    cursor = await db.execute("SELECT id, key, unit FROM metric ORDER BY id")
-    return {row["id"]: MetricName(row["key"], row["unit"]) for row in await cursor.fetchall()}
+    cursor = db.cursor(row_factory=tuple_row)
+    rows = await (await cursor.execute("SELECT id, key, unit FROM metric ORDER BY id")).fetchall()
+    return {id_: MetricName(key, unit) for id_, key, unit in rows}
 
 
 def metric_ids(names: Mapping[int, MetricName], keys: Sequence[str]) -> list[int]:

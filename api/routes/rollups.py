@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -9,11 +11,11 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
 from ..answers import page_answer
-from ..auth import require
-from ..buckets import Resolution, Span, bucket_of, read_buckets, span_of
+from ..auth import require_briefly
+from ..buckets import Buckets, Resolution, Span, bucket_of, read_buckets, span_of
 from ..fields import DevEui, From, To, check_span
 from ..paging import Keyset, Page, PageRequest, Row, moment, paging, whole
-from ..series import Asked, series_of
+from ..series import Asked, Series, series_of
 from ..services import ReadDb, Svc
 from . import BASE
 
@@ -53,7 +55,7 @@ class RollupView(BaseModel):
     complete: bool = Field(description="Whether the bucket has ended. Late data may still change it.")
 
 
-@router.get("/rollups", dependencies=[Depends(require("viewer"))], response_model=Page[RollupView])
+@router.get("/rollups", dependencies=[Depends(require_briefly("viewer"))], response_model=Page[RollupView])
 async def list_rollups(
     page: Annotated[PageRequest, Depends(paging(MOST_BUCKETS, 1000))],
     db: ReadDb,
@@ -88,6 +90,13 @@ async def list_rollups(
     window = min(span.end, span.first + (page.fetch // len(series) + 2) * span.width)
     span = Span(span.first, window, span.width)
     found = await read_buckets(db, resolution, series, span)
+    return await asyncio.to_thread(_answer, found, series, span, now, page, keyset)
+
+
+def _answer(
+    found: Buckets, series: Sequence[Series], span: Span, now: datetime, page: PageRequest, keyset: Keyset
+) -> Response:
+    after = keyset.after(page.cursor)
     rows: list[Row] = []
     for time in span.times():
         for one in series:

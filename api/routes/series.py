@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
 from ..answers import json_answer
-from ..auth import require
+from ..auth import require_briefly
 from ..buckets import WIDTHS, Resolution
 from ..chart import RAW_LONGEST, RAW_PER_POINT, Asking, raw_lines, rollup_lines
 from ..fields import DevEui, From, To, check_span
@@ -61,7 +61,7 @@ class SeriesView(BaseModel):
     series: list[LineView]
 
 
-@router.get("/series", dependencies=[Depends(require("viewer"))], response_model=SeriesView)
+@router.get("/series", dependencies=[Depends(require_briefly("viewer"))], response_model=SeriesView)
 async def chart_series(
     db: ReadDb,
     services: Svc,

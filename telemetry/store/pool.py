@@ -6,6 +6,7 @@ between.
 
 from __future__ import annotations
 
+import select
 from collections.abc import Awaitable, Callable
 from typing import Any, LiteralString, NamedTuple
 
@@ -135,6 +136,18 @@ def _configure(limits: Limits) -> Callable[[psycopg.AsyncConnection[DictRow]], A
     return configure
 
 
+async def _check(connection: psycopg.AsyncConnection[DictRow]) -> None:
+    """The pool's own check, only when the server has said anything since the last answer.
+
+    Whoever ends a session says so, and keepalives tell of a server that fell silent: asking each time would
+    cost every request a round trip.
+    """
+    said = select.poll()
+    said.register(connection.fileno(), select.POLLIN)
+    if said.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
+
+
 def async_pool(
     settings: StoreSettings, *, application: str, limits: Limits | None = None, url: str = ""
 ) -> Pool:
@@ -158,5 +171,5 @@ def async_pool(
             **_KEEPALIVE,
         },
         configure=_configure(api_limits(settings) if limits is None else limits),
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
     )

@@ -167,3 +167,23 @@ async def test_latest(viewer: httpx.AsyncClient, world: World) -> None:
     assert await latest(metric="water.level") == everything[1:]
     world.database.execute("UPDATE device SET status = 'retired' WHERE dev_eui = %s", (NEW_EUI,))
     assert await latest(metric="water.level") == everything[1:2]
+
+
+async def test_latest_of_a_metric_though_the_first_devices_do_not_have_all_series(
+    viewer: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readings, "_FIRST_DEVICES", 1)
+    at = micros(T0)
+    world.latest(T0, {"water.level:0": (at, 104.2, 1), "battery.voltage:0": (at, 3.6, 1)})
+    others = {"battery.voltage:0": (at, 3.5, 1), "battery.voltage:1": (at, 3.4, 1)}
+    world.latest(T0, {**others, "water.level:2": (at, 7, 3)}, device=world.newcomer)
+    found = (await viewer.get("/api/v1/latest", params={"metric": "water.level"})).json()
+    assert [(i["dev_eui"], i["channel"], i["value"]) for i in found["items"]] == [
+        (EUI, 0, 104.2),
+        (NEW_EUI, 2, 7),
+    ]
+    first = (await viewer.get("/api/v1/latest", params={"metric": "water.level", "limit": 1})).json()
+    after = {"metric": "water.level", "limit": 1, "cursor": first["next"]}
+    second = (await viewer.get("/api/v1/latest", params=after)).json()
+    assert first["items"] + second["items"] == found["items"]
+    assert second["next"] is None

@@ -9,6 +9,7 @@ import httpx
 import psycopg
 import pytest
 from fastapi import FastAPI
+from psycopg.types.json import Jsonb
 
 from telemetry.clock import ManualClock, micros
 
@@ -111,6 +112,20 @@ async def test_a_station_with_its_newest_readings(viewer: httpx.AsyncClient, wor
     assert (await viewer.get("/api/v1/stations")).json() == {"items": [found], "next": None}
 
 
+async def test_a_threshold_tells_what_was_left_out_of_it_as_empty(
+    viewer: httpx.AsyncClient, world: World
+) -> None:
+    world.database.execute(
+        "UPDATE station SET thresholds = %s",
+        (Jsonb({"water.level": [{"level": 1, "label": "BĐ1", "value": 105.0}]}),),
+    )
+    (found,) = (await viewer.get("/api/v1/stations")).json()["items"]
+    assert found["thresholds"]["water.level"] == [
+        {"level": 1, "label": "BĐ1", "value": 105.0, "source": "", "certainty": ""}
+    ]
+    assert found == (await viewer.get("/api/v1/stations/phu-hiep")).json()
+
+
 async def test_a_station_is_late_after_three_intervals(
     viewer: httpx.AsyncClient, world: World, clock: ManualClock
 ) -> None:
@@ -187,14 +202,14 @@ async def test_a_thousand_stations_take_no_more_queries_than_one(
     )
     await viewer.get("/api/v1/stations?limit=1")  # the first use of a key is noted
     asked = 0
-    execute = psycopg.AsyncConnection.execute
+    execute = psycopg.AsyncCursor.execute
 
     async def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal asked
         asked += 1
         return await execute(self, *args, **kwargs)
 
-    monkeypatch.setattr(psycopg.AsyncConnection, "execute", counted)
+    monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
     await viewer.get("/api/v1/stations?limit=1")
     for_one, asked = asked, 0
     items = (await viewer.get("/api/v1/stations?limit=1000")).json()["items"]
