@@ -63,9 +63,11 @@ def _one(database: Database, name: str, readings: int, folder: Path, repeat: int
         "server": database.version,
         "readings": loaded.readings,
         "rows_per_s": loaded.rows_per_s,
+        "rows_per_s_by_tenth": loaded.rates,
         "last_tenth_to_first": loaded.last_to_first,
     }
     _say(f"{loaded.rows_per_s:,.0f} readings/s, last tenth {loaded.last_to_first:.2f} of the first")
+    _say("readings/s by tenths: " + ", ".join(f"{rate:,.0f}" for rate in loaded.rates))
     figures |= store_size.settle(url, end)
     _say(f"{figures['bytes_per_reading']:.2f} bytes a reading")
     place = folder / name

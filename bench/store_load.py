@@ -47,6 +47,12 @@ class Loaded(NamedTuple):
     tenths: list[float]
 
     @property
+    def rates(self) -> list[float]:
+        """Readings/s of each tenth."""
+        mean = sum(self.tenths) / len(self.tenths)
+        return [self.rows_per_s * mean / seconds for seconds in self.tenths]
+
+    @property
     def last_to_first(self) -> float:
         """The rate in the last tenth as a part of the rate in the first."""
         return self.tenths[0] / self.tenths[-1]
