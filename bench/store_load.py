@@ -40,7 +40,7 @@ _GATEWAYS = (
 
 
 class Loaded(NamedTuple):
-    """All readings; of those that count, how many a second, and the seconds the writer took for each tenth."""
+    """All readings; of those that count, how many a second, and the writer's seconds for each tenth."""
 
     readings: int
     rows_per_s: float
