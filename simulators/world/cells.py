@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +37,7 @@ class Spell:
     within_km: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """Born at a time and place; `peak_mm_h` is the rain at its centre in the middle of its life."""
 
     born_h: float
@@ -64,13 +64,13 @@ def born(spells: Sequence[Spell], *, seed: int) -> tuple[Cell, ...]:
 class RainCells:
     """Rain of cells: i(x, t) = Σ i₀·sin²(π·a/L)·exp(−|x − x₀ − v·a|²/2σ²) over cells of age 0 ≤ a ≤ L.
 
-    Source: the Gaussian drifting cells of Waymire, Gupta & Rodríguez-Iturbe (1984),
-    Water Resources Research 20(10); the sin² life cycle in place of their exponential decay is ours: it
-    grows as well as fades, and ends. Totals are counted over `span`, before which nothing fell.
+    Source: the Gaussian drifting cells of Waymire, Gupta & Rodríguez-Iturbe (1984), Water Resources
+    Research 20(10); the sin² life cycle in place of their exponential decay is ours: it grows as well as
+    fades, and ends. Totals are counted over `span`, before which nothing fell.
     """
 
     def __init__(self, cells: Sequence[Cell], span: Span) -> None:
-        self._cells = tuple(cells)
+        self._columns = np.array(cells, dtype=np.float64).reshape(-1, len(Cell._fields)).T
         self._span = span
         self._sums = functools.cache(self._summed)
 
@@ -78,16 +78,18 @@ class RainCells:
         """mm/h at places (p,) and times (t,): shape (p, t)."""
         east, north = (np.asarray(axis, dtype=np.float64)[:, None] for axis in (east_km, north_km))
         times = np.asarray(t_h, dtype=np.float64)
+        births, east_0, north_0, radius, life, peak, drift_e, drift_n = self._columns
+        age = times[:, None] - births
+        when, cell = np.nonzero((age > 0.0) & (age < life))
         out = np.zeros((len(east), len(times)))
-        for c in self._cells:
-            age = times - c.born_h
-            alive = (age > 0.0) & (age < c.life_h)
-            if alive.any():
-                age = age[alive]
-                dx = east - c.east_km - c.drift_east_kmh * age
-                dy = north - c.north_km - c.drift_north_kmh * age
-                cycle = c.peak_mm_h * np.sin(math.pi * age / c.life_h) ** 2
-                out[:, alive] += cycle * np.exp((dx**2 + dy**2) / (-2.0 * c.radius_km**2))
+        if len(when):
+            a = age[when, cell]
+            dx = east - (east_0[cell] + drift_e[cell] * a)
+            dy = north - (north_0[cell] + drift_n[cell] * a)
+            centre = peak[cell] * np.sin(math.pi * a / life[cell]) ** 2
+            each = centre * np.exp((dx**2 + dy**2) / (-2.0 * radius[cell] ** 2))
+            starts = np.flatnonzero(np.diff(when, prepend=-1))
+            out[:, when[starts]] = np.add.reduceat(each, starts, axis=1)
         return out
 
     def mean_rate(self, centre: Place, radius_km: float, t_h: Array, *, rings: int = 12) -> Array:
