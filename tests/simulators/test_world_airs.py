@@ -105,6 +105,26 @@ def test_all_smoke_passes_through_every_plane_across_the_wind(letter: int) -> No
         assert flux == pytest.approx(1.0, rel=1e-4)
 
 
+def at_the_ground(downwind_m: float, up_m: np.ndarray) -> np.ndarray:
+    """Of a fire on the ground, under a lid at 500 m."""
+    return plume.gaussian(
+        np.array(downwind_m),
+        np.array(0.0),
+        up_m,
+        wind_ms=np.array(3.0),
+        classes=np.array(0),
+        height_m=0.0,
+        lid_m=np.array(500.0),
+    )
+
+
+def test_under_a_lid_smoke_fills_the_layer_and_no_more() -> None:
+    across, _ = plume.spread(np.array(9000.0), np.array(0))
+    evenly = 1.0 / (np.sqrt(2.0 * np.pi) * across * 3.0 * 500.0)
+    assert at_the_ground(9000.0, np.array([0.0, 200.0])) == pytest.approx(np.full(2, evenly), rel=0.15)
+    assert at_the_ground(-9000.0, np.zeros(2)).tolist() == [0.0, 0.0]
+
+
 def test_stability_is_pasquill_s_table() -> None:
     noon, night = (
         plume.stability(np.array([1.0, 2.5, 4.0, 5.5, 7.0]), np.array(s)).tolist() for s in (1.0, 0.0)
@@ -128,5 +148,8 @@ def test_smoke_goes_with_the_wind_and_not_against_it() -> None:
     assert t[east > 0.01].max() < 18.0
     assert np.trapezoid(fire.burning(t), t) == pytest.approx(500.0)
     assert fire.dilution(Place(0.0, 5.0), np.array([12.0])) == pytest.approx([0.0], abs=1e-12)
+    assert fire.dilution(Place(-5.0, 0.0), t).max() == 0.0
+    turned = Fire(constant(3.0), constant(225.0), lid, onset_h=8.0, duration_h=10.0, peak_kg_s=100.0)
+    assert turned.dilution(Place(3.0, 3.0), t) == pytest.approx(fire.dilution(Place(18**0.5, 0.0), t))
     south = Fire(constant(3.0), constant(180.0), lid, onset_h=8.0, duration_h=10.0, peak_kg_s=100.0)
     assert south.dilution(Place(0.0, 5.0), t) == pytest.approx(fire.dilution(Place(5.0, 0.0), t))

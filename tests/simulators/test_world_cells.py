@@ -35,6 +35,10 @@ def test_as_many_are_born_as_the_spell_says_and_inside_it() -> None:
 def test_a_cell_drifts_with_the_wind() -> None:
     cell = CELLS[0]
     alone = RainCells([cell], SPAN)
+    there = np.array([cell.east_km + 4.5]), np.array([cell.north_km + 3.0])
+    middle = np.array([cell.born_h + 0.3])
+    cycle = np.sin(np.pi * 0.3 / cell.life_h) ** 2
+    assert alone.rate(*there, middle)[0, 0] == pytest.approx(cell.peak_mm_h * cycle)
     axis = np.linspace(-60.0, 60.0, 241)
     for age in (0.3 * cell.life_h, 0.6 * cell.life_h):
         t = np.array([cell.born_h + age])

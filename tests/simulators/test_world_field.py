@@ -39,6 +39,9 @@ def test_noise_is_standard_normal_and_forgets_at_its_pace() -> None:
     later = noise(t + 2.0)
     assert np.corrcoef(x, later)[0, 1] == pytest.approx(math.exp(-1.0), abs=0.1)
     assert np.abs(np.diff(x)).max() < 1.5
+    step, rho = 0.25, math.exp(-1.0 / 8.0)
+    before, between, after = noise(np.array([5.0, 5.0 + step / 2.0, 5.0 + step]))
+    assert between == pytest.approx((before + after) / 2.0 / math.sqrt((1.0 + rho) / 2.0))
 
 
 def test_noise_does_not_depend_on_how_it_is_asked_and_never_ends() -> None:
@@ -46,6 +49,7 @@ def test_noise_does_not_depend_on_how_it_is_asked_and_never_ends() -> None:
     assert noise(T[::-1])[::-1].tolist() == noise(T).tolist() == Noise(3, "x", memory_h=2.0)(T).tolist()
     assert [float(noise(np.array(t))) for t in T[:5]] == noise(T)[:5].tolist()
     assert noise(T + 2.0 * 512) == pytest.approx(noise(T), abs=1e-6)
+    assert float(noise(np.array(-1e-7))) == pytest.approx(float(noise(np.array(0.0))), abs=1e-5)
     assert np.abs(noise(T) - Noise(4, "x", memory_h=2.0)(T)).max() > 0.5
     assert np.abs(noise(T) - Noise(3, "y", memory_h=2.0)(T)).max() > 0.5
 

@@ -51,7 +51,10 @@ def test_salt_comes_and_goes_with_the_tide() -> None:
     assert salt == pytest.approx(e.salinity(35.0, T + period))
     swing = e.reach(4.0, T)
     assert np.ptp(swing) == pytest.approx(2.0 * 0.8 * 3.6 * period / (2.0 * np.pi), rel=1e-3)
+    at_4 = [float(e.salinity(km, np.array(t))) for km, t in zip(swing[:60], T[:60], strict=True)]
+    assert at_4 == pytest.approx([4.0] * 60)
     t = np.arange(0.0, period, 0.01)
+    assert t[e.salinity(35.0, t).argmax()] == t[TIDE.swung(t).argmax()]
     assert abs(float(TIDE.speed(t[e.salinity(35.0, t).argmax()]))) < 0.01  # at high water slack
 
 

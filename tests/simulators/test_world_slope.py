@@ -42,6 +42,10 @@ def test_rain_wets_from_above_and_drains_monotonely() -> None:
     soil = Soil(storm, SPAN, leak=0.2)
     arrival = [T[(soil.moisture(d, T) > soil.moisture(d, T[:1]) + 1.0).argmax()] for d in (0.1, 0.4, 0.9)]
     assert 0.0 < arrival[0] < arrival[1] < arrival[2]
+    soaking = (soil.moisture(0.1, T) > 100.0 * CLAY_LOAM.field_capacity) & (soil.moisture(1.9, T) < 36.0)
+    assert soaking.any()
+    assert (soil.wetness(T[soaking]) == 0.0).all()
+    assert soil.balance.drained > 0.0 == Soil(storm, SPAN, leak=0.0).balance.drained
     after = soil.wetness(np.arange(60.0, 120.0, 0.25))
     assert after.max() > 0.3
     assert (np.diff(after[np.argmax(after) :]) <= 1e-12).all()

@@ -84,12 +84,20 @@ def test_half_a_release_is_there_halfway() -> None:
 
 
 def test_what_decays_decays_and_the_peak_goes_with_the_water() -> None:
-    pulse = Release(0.0, 0.0, ammonium_kg=1000.0)
-    discharge = Discharge(Reach(TIDAL, section_m2=5000.0, outfall_km=20.0, nitrification=0.5), [pulse])
-    for hour in (6.2, 12.0, 48.0):
+    pulse = Release(2.0, 0.0, ammonium_kg=1000.0, cod_kg=500.0)
+    reach = Reach(TIDAL, section_m2=5000.0, outfall_km=20.0, nitrification=0.5, decay=0.3, degradable=0.6)
+    discharge = Discharge(reach, [pulse])
+    for age in (4.2, 10.0, 46.0):
+        hour = 2.0 + age
         there = along(discharge, hour, "ammonium")
-        assert there.sum() * 0.1 * 5000.0 == pytest.approx(1000.0 * np.exp(-0.5 * hour / 24.0))
-        assert X[there.argmax()] == pytest.approx(20.0 + float(TIDAL.moved(np.array(hour))), abs=0.11)
+        assert there.sum() * 0.1 * 5000.0 == pytest.approx(1000.0 * np.exp(-0.5 * age / 24.0))
+        way = float(TIDAL.moved(np.array(hour)) - TIDAL.moved(np.array(2.0)))
+        middle = np.average(X, weights=there)
+        assert middle == pytest.approx(20.0 + way)
+        spread = np.average((X - middle) ** 2, weights=there)
+        assert spread == pytest.approx(0.2**2 + 2.0 * 100.0 * 3600.0 * age / 1e6)
+        cod = along(discharge, hour, "cod").sum() * 0.1 * 5000.0
+        assert cod == pytest.approx(500.0 * (0.4 + 0.6 * np.exp(-0.3 * age / 24.0)))
 
 
 def test_the_oxygen_sags_after_streeter_and_phelps() -> None:
@@ -97,11 +105,16 @@ def test_the_oxygen_sags_after_streeter_and_phelps() -> None:
     days = np.arange(0.0, 20.0, 0.01)
     critical = np.log(reaeration / decay) / (reaeration - decay)
     assert days[sag(days, decay, reaeration).argmax()] == pytest.approx(critical, abs=0.01)
+    assert sag(np.array(1e-6), decay, reaeration) == pytest.approx(decay * 1e-6, rel=1e-5)
     assert sag(days, 0.5, 0.5) == pytest.approx(sag(days, 0.5, 0.5 + 1e-6), abs=1e-5)
     reach = Reach(TIDAL, 5000.0, 20.0, decay=decay, reaeration=reaeration, degradable=1.0)
-    discharge = Discharge(reach, [Release(0.0, 0.0, cod_kg=50_000.0)])
+    discharge = Discharge(reach, [Release(0.0, 0.0, cod_kg=50_000.0, ammonium_kg=3000.0)])
     missing = along(discharge, 36.0, "oxygen_deficit").sum() * 0.1 * 5000.0
-    assert missing == pytest.approx(50_000.0 * float(sag(np.array(1.5), decay, reaeration)), rel=1e-6)
+    age = np.array(1.5)
+    demand = 50_000.0 * sag(age, decay, reaeration) + 4.57 * 3000.0 * sag(
+        age, reach.nitrification, reaeration
+    )
+    assert missing == pytest.approx(float(demand), rel=1e-6)
 
 
 def test_a_release_adds_to_the_river_it_enters() -> None:
