@@ -1,1 +1,1 @@
-"""Rain, rivers, tide and air as pure, seeded functions of world time."""
+"""The physical world as pure, seeded functions of world time: what a sensor could measure anywhere."""
