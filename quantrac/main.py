@@ -26,6 +26,8 @@ MODULES = {
     "redecode": ("redecode",),
     "rules": ("rules",),
     "simulate": ("simulate",),
+    "purge": ("purge",),
+    "score": ("score",),
     "accounts": ("user", "key"),
 }
 """Module of quantrac.commands → the commands it has, in the order in which help names them."""
