@@ -154,6 +154,21 @@ def stock(database: Database, *, simulated: bool) -> None:
         database.execute(f"INSERT INTO {insert}")  # type: ignore[arg-type]
 
 
+def decoded_again(database: Database) -> None:
+    """A frame of the simulated device, by an order that was for it alone."""
+    database.execute("INSERT INTO redecoding (since, requested_by) VALUES (now(), 't')")
+    database.execute(
+        "UPDATE decode_job SET redecoding_id = 1 FROM device d WHERE d.id = device_id AND d.simulated"
+    )
+    frame = "FROM uplink u JOIN device d ON d.id = u.device_id WHERE d.dev_eui = %s LIMIT 1"
+    for insert in (
+        f"superseded (time, uplink_id, job_id, readings) SELECT u.time, u.id, 1, '[]' {frame}",
+        f"logged_span (uplink_id, device_id, time, oldest) SELECT u.id, d.id, u.time, u.time {frame}",
+        f"untimed (dedup_key, time) SELECT u.dedup_key, u.time {frame}",
+    ):
+        database.execute(f"INSERT INTO {insert}", (SIMULATED,))  # type: ignore[arg-type]
+
+
 async def play(url: str, batches: Sequence[Sequence[RawMessage]]) -> None:
     """Through ingest's one write path, and what follows it."""
     with writer(url, Registry({"length": Length()}, ())) as commit:
@@ -234,6 +249,7 @@ async def test_what_is_real_is_as_if_there_had_been_no_simulation(
     ]
     messages = [m for m in mixed if m is not None]
     await play(database_url, [messages[:100], messages[100:]])
+    decoded_again(database)
     pack(database_url)
     before = dump(database)
     assert len(before["alert"]) > len(dump(never)["alert"]) == 1
@@ -257,6 +273,32 @@ async def test_what_is_real_is_as_if_there_had_been_no_simulation(
     assert [row["action"] for row in audited] == ["purge.begun", "purge.ended"]
     assert audited[1]["detail"]["uplink"] == 212
     assert "nothing is simulated" in purge(database_url, tmp_path).stdout
+
+
+async def test_a_device_that_was_simulated_keeps_what_is_real(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    """Its mark was taken away, and its real frames go on: what the marked ones gave goes."""
+    stock(database, simulated=True)
+    simulated = [message(SIMULATED, n, 7, marked=True) for n in range(5)]
+    await play(database_url, [simulated])
+    database.execute("UPDATE device SET simulated = false WHERE dev_eui = %s", (SIMULATED,))
+    await play(database_url, [[message(SIMULATED, n, 2) for n in (-60, -50)]])
+    assert len(dump(database)["reading"]) == 7
+    done = purge(database_url, tmp_path, "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    removed = json.loads(done.stdout)["removed"]
+    assert (removed["uplink"], removed["reading"], removed["alert"]) == (5, 5, 1)
+    await follow(database_url)
+    values = database.execute("SELECT DISTINCT value FROM reading").fetchall()
+    assert values == [{"value": 2}]
+    row = database.execute("SELECT seen_at, newest, readings FROM latest").fetchone()
+    assert row is not None
+    assert row["seen_at"] == row["newest"] == T - timedelta(minutes=50)
+    assert [reading[1] for reading in row["readings"].values()] == [2]
+    heard = database.execute("SELECT sum(received) AS frames FROM link").fetchone()
+    assert heard == {"frames": 2}
+    assert dump(database)["alert"] == []
 
 
 async def test_a_simulator_that_runs_is_to_be_stopped_first(
