@@ -208,7 +208,7 @@ def _devices(connection: Connection, ids: list[int]) -> Counter[str]:
         for relation in _CASCADING:
             held = sql.SQL("SELECT count(*) FROM {} WHERE device_id = ANY(%s)")
             gone[relation] = _one(connection, held.format(sql.Identifier(relation)), (going,))
-        for relation in ("latest", "logged_span"):
+        for relation in ("latest", "logged_span", "link"):  # a job may have written the last ones meanwhile
             delete = sql.SQL("DELETE FROM {} WHERE device_id = ANY(%s)").format(sql.Identifier(relation))
             gone[relation] = connection.execute(delete, (going,)).rowcount
         gone["device"] = connection.execute(
