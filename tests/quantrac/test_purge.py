@@ -23,6 +23,7 @@ from telemetry.errors import UsageError
 from telemetry.model import RawMessage
 from telemetry.settings import StoreSettings
 from telemetry.store import latest
+from telemetry.store import purge as store_purge
 from telemetry.store.edition import Edition, detect
 from telemetry.store.messages import unpack
 from telemetry.store.migrate import migrate
@@ -313,6 +314,30 @@ async def test_a_simulator_that_runs_is_to_be_stopped_first(
     assert refused.returncode == 1
     assert "stop its simulator" in refused.stderr
     assert len(dump(database)["uplink"]) == 1
+
+
+async def test_ingest_goes_on_between_its_transactions(database: Database, database_url: str) -> None:
+    """Real frames are stored meanwhile; a simulated device that is heard stays whole for the next purge."""
+    stock(database, simulated=True)
+    await play(database_url, [simulated_traffic()])
+    last: list[int] = []
+    with (
+        writer(database_url, Registry({"length": Length()}, ())) as commit,
+        connect(database_url, application="test", autocommit=True) as connection,
+    ):
+        steps = 0
+        for part in store_purge.purge(connection):
+            commit(message(REAL, steps, 3))
+            if part["reject"]:
+                commit(message(UNREGISTERED, 5000, 4, marked=True))
+            last.append(store_purge.devices(connection))
+            steps += 1
+        assert last[-1] == 1, last
+        values = database.execute("SELECT value FROM reading").fetchall()
+        assert values == [{"value": 3}] * steps
+        assert sum(part["device"] for part in store_purge.purge(connection)) == 1
+    assert not [row for row in dump(database)["uplink"] if UNREGISTERED in row]
+    assert len(dump(database)["uplink"]) == steps
 
 
 def test_no_scenario_takes_a_real_station(database: Database, database_url: str) -> None:
