@@ -26,9 +26,9 @@ MODULES = {
     "redecode": ("redecode",),
     "rules": ("rules",),
     "simulate": ("simulate",),
-    "purge": ("purge",),
-    "score": ("score",),
     "accounts": ("user", "key"),
+    "score": ("score",),
+    "purge": ("purge",),
 }
 """Module of quantrac.commands → the commands it has, in the order in which help names them."""
 

@@ -91,6 +91,8 @@ async def test_the_alerts_are_those_of_the_answer_sheet(
     opened = database.execute("SELECT count(*) AS n FROM transition WHERE kind = 'opened'").fetchone()
     assert opened is not None
     assert opened["n"] == sum(n for (_, level), n in expected.items() if level == 1), "and no other alert"
+    later = json.loads(scores(database_url, answers, "--json", "--since", "2100-01-01"))["scores"]
+    assert sum(row["missed"] for row in later) == sum(expected.values()), "what is left out was not found"
     table = scores(database_url, answers).splitlines()
     assert table[0].split()[:4] == ["rule", "level", "detected", "missed"]
     assert len(table) == 1 + len(found)
