@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, LiteralString
 
@@ -187,9 +188,7 @@ def _by_time(connection: Connection, table: sql.Composable, ids: list[int]) -> I
     begin, last = connection.execute(bounds, (ids,)).fetchone() or (None, None)
     span = _FIRST
     while begin is not None and begin <= last:
-        with connection.transaction():
-            connection.execute(UNPACK_ALL)
-            gone = connection.execute(delete, (ids, begin, begin + span)).rowcount
+        gone = _delete(connection, delete, (ids, begin, begin + span))
         begin += span
         if gone > BATCH:
             span /= 2
@@ -197,6 +196,14 @@ def _by_time(connection: Connection, table: sql.Composable, ids: list[int]) -> I
             span = min(2 * span, _LONGEST)
         if gone:
             yield gone
+
+
+def _delete(connection: Connection, query: sql.Composed, values: Any) -> int:
+    """In a transaction of its own, after those who wait for it crosswise: a job may rewrite the same rows."""
+    while True:
+        with suppress(psycopg.errors.DeadlockDetected), connection.transaction():
+            connection.execute(UNPACK_ALL)
+            return connection.execute(query, values).rowcount
 
 
 def _devices(connection: Connection, ids: list[int]) -> Counter[str]:

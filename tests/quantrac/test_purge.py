@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from telemetry.store.pool import async_pool, connect
 from telemetry.store.rollups import refresh
 from tests.ingest.store import up, writer
 from tests.program import run
+from tests.wait import until
 
 Database = psycopg.Connection[dict[str, Any]]
 T = (datetime.now(UTC) - timedelta(days=20)).replace(hour=3, minute=0, second=0, microsecond=0)
@@ -338,6 +341,30 @@ async def test_ingest_goes_on_between_its_transactions(database: Database, datab
         assert sum(part["device"] for part in store_purge.purge(connection)) == 1
     assert not [row for row in dump(database)["uplink"] if UNREGISTERED in row]
     assert len(dump(database)["uplink"]) == steps
+
+
+async def test_a_job_at_the_same_rows_only_costs_another_try(database: Database, database_url: str) -> None:
+    """Who waits crosswise longest is broken off: the purge, unless this machine is busy for a second."""
+    database.execute("INSERT INTO device (dev_eui, simulated) VALUES (%s, true)", (SIMULATED,))
+    database.execute(
+        "INSERT INTO reading SELECT %s::timestamptz + n * interval '1 s', n, 1, 1, 1, 0, 1"
+        " FROM generate_series(1, 3) n",
+        (T,),
+    )
+    doubt = "UPDATE reading SET quality = 3 WHERE value = %s"
+    waits = "SELECT FROM pg_stat_activity WHERE application_name = 'purging' AND wait_event_type = 'Lock'"
+
+    def purging() -> int:
+        with connect(database_url, application="purging", autocommit=True) as connection:
+            return sum(part["reading"] for part in store_purge.purge(connection))
+
+    with suppress(psycopg.errors.DeadlockDetected), connect(database_url, application="job") as job:
+        job.execute(doubt, (2,))  # whichever of the others the purge holds by now, the job wants both
+        gone = asyncio.get_running_loop().run_in_executor(None, purging)
+        await until(lambda: database.execute(waits).rowcount)
+        for value in (1, 3):
+            await asyncio.to_thread(job.execute, doubt, (value,))
+    assert await gone == 3
 
 
 def test_no_scenario_takes_a_real_station(database: Database, database_url: str) -> None:
