@@ -239,8 +239,9 @@ class Engine:
                 known_at=known_at, as_of=state.as_of if state else None, max_age=rule.max_age,
             )  # fmt: skip
         alert_id = found.alert_id
-        if written:
+        if written or found.logged:
             alert_id = await _episode(connection, series) if found.machine.step else None
+        if written:
             paged = _worth_telling(written, found, alert_id, rule.max_age, known_at)
             for item in paged:
                 await outbox.publish(connection, alert_id=item.alert_id, seq=item.seq)

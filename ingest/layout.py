@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from decoders.javascript.calls import Call
 from telemetry.clock import micros
 from telemetry.model import Event, RawMessage, Reject, Uplink, message_key
@@ -191,6 +193,8 @@ def _uplink(
 
 def _event(message: RawMessage, event: Event, devices: Mapping[str, DeviceRow], time: datetime) -> EventRow:
     device_id = None if event.dev_eui is None else devices[event.dev_eui].id
+    if event.simulated:
+        event = msgspec.structs.replace(event, data={**event.data, "simulated": True})
     return EventRow(time, message.received_at, device_id, event, _text(message.topic), message.payload)
 
 

@@ -27,6 +27,8 @@ MODULES = {
     "rules": ("rules",),
     "simulate": ("simulate",),
     "accounts": ("user", "key"),
+    "score": ("score",),
+    "purge": ("purge",),
 }
 """Module of quantrac.commands → the commands it has, in the order in which help names them."""
 

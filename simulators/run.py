@@ -14,6 +14,7 @@ from telemetry.clock import Clock, SystemClock
 from telemetry.errors import UsageError
 from telemetry.mqtt import MqttAddress, parse_mqtt_url
 
+from .answers import write_answers
 from .devices import Format
 from .network import PUBLISHED_AFTER
 from .publish import Publisher
@@ -48,6 +49,7 @@ async def run(
     start: datetime | None = None,
     keep_going: bool = False,
     progress: Progress | None = None,
+    answers: Path | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Summary:
     """Play `scenario`; `speed` is world seconds per second (the scenario's own by default) or ``"max"``.
@@ -60,6 +62,9 @@ async def run(
     Into a file, NDJSON of raw messages (`Message.line`), nothing waits and stamps count from `start`
     (`DEFAULT_START`): compressed by a numeric `speed`, at world time for ``"max"``. The same scenario,
     seed, start, speed and library versions give the same bytes.
+
+    The answer sheet goes into the file `answers` before the first message goes out. A live run that was held
+    up strays from it by as much.
 
     Raises:
         UsageError: `start` with a live run, `keep_going` without one, a bad speed, an unwritable file.
@@ -78,6 +83,8 @@ async def run(
     if not isinstance(out, MqttAddress):
         timeline = Timeline(_utc(start or DEFAULT_START), 1.0 if pace == "max" else pace)
         traffic = Traffic(scenario, seed=seed, start=timeline.start, fmt=fmt)
+        if answers:
+            write_answers(answers, scenario, traffic.world, timeline, seed=seed)
         return await asyncio.to_thread(_write, traffic, timeline, out, end, progress)
     if pace == "max":
         first = _utc(start) if start else clock.now() - timedelta(seconds=scenario.duration)
@@ -85,6 +92,8 @@ async def run(
     else:
         timeline = Timeline(clock.now(), pace)
     traffic = Traffic(scenario, seed=seed, start=timeline.start, fmt=fmt)
+    if answers:
+        write_answers(answers, scenario, traffic.world, timeline, seed=seed)
     wait = _Pace(clock, timeline, sleep) if live else None
     return await _publish(traffic, timeline, Publisher(out), end, wait, progress)
 
@@ -101,6 +110,7 @@ async def simulate(
     keep_going: bool = False,
     clock: Clock | None = None,
     progress: Progress | None = None,
+    answers: Path | None = None,
 ) -> Summary:
     """`run` for a command line: a scenario's name or file, ``out="mqtt"`` with `mqtt_url`, or a file's path.
 
@@ -122,6 +132,7 @@ async def simulate(
         start=start,
         keep_going=keep_going,
         progress=progress,
+        answers=answers,
     )
 
 

@@ -18,7 +18,7 @@ from telemetry.store.edition import Edition, detect
 from ..columns import array_cursor
 from .selection import EARLIEST, Selection
 from .shapes import READINGS, rollups
-from .stays import Stays, devices_of, stations_at, stays_of
+from .stays import Named, Stays, devices_of, stations_at, stays_of
 from .table import Block, Coded, Key
 
 WINDOW = 50_000  # rows of a block
@@ -185,16 +185,18 @@ class SeriesSource:
             raise QuantracError("The database gave the series of an export out of order.")
         return arrays
 
-    def _named(self, arrays: dict[str, Any], devices: Mapping[int, str], stays: Stays) -> dict[str, Any]:
+    def _named(self, arrays: dict[str, Any], devices: Mapping[int, Named], stays: Stays) -> dict[str, Any]:
         station, station_name = stations_at(stays, arrays["device_id"], arrays["time"])
         ids, own = np.unique(arrays.pop("device_id"), return_inverse=True)
         metrics, of = np.unique(arrays.pop("metric_id"), return_inverse=True)
         named = [self._metrics[id_] for id_ in metrics.tolist()]
+        tellers = [devices[id_] for id_ in ids.tolist()]
         arrays["uplink"] = arrays.pop("uplink_id", None)
         return arrays | {
             "station": station,
             "station_name": station_name,
-            "dev_eui": Coded(own, [devices[id_] for id_ in ids.tolist()]),
+            "dev_eui": Coded(own, [device.dev_eui for device in tellers]),
+            "simulated": np.array([device.simulated for device in tellers])[own],
             "metric": Coded(of, [metric for metric, _ in named]),
             "unit": Coded(of, [unit for _, unit in named]),
         }

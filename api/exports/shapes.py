@@ -20,12 +20,14 @@ _NAMES = (
     Field("channel", "whole", "which of several sensors of one kind"),
     Field("unit", "text", "unit of the values, UCUM"),
 )
+_SIMULATED = Field("simulated", "flag", "whether the device is a simulated one")
 _READING_FIELDS = (
     *_NAMES,
     Field("value", "number", "in the unit"),
     Field("raw", "number", "before calibration, where one holds"),
     Field("quality", "whole", "QARTOD flag: 1 good, 2 not evaluated, 3 suspect, 4 fail, 9 missing"),
     Field("uplink", "id", "frame it came with"),
+    _SIMULATED,
 )
 _ROLLUP_FIELDS = (
     *_NAMES,
@@ -37,6 +39,7 @@ _ROLLUP_FIELDS = (
     Field("last", "number", "newest"),
     Field("sum", "number", "of metrics that tell an amount per interval"),
     Field("coverage", "number", "share of the readings that the interval promises, at most 1"),
+    _SIMULATED,
 )
 _BETWEEN = SQL("{between}(ARRAY[p.device_id], ARRAY[p.metric_id], p.since, p.until)")
 

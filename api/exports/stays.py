@@ -16,7 +16,7 @@ from .selection import Selection
 from .table import Coded
 
 _DEVICES = """
-    SELECT d.id, d.dev_eui FROM device d
+    SELECT d.id, d.dev_eui, d.simulated FROM device d
     WHERE (%(euis)s::text[] IS NULL OR d.dev_eui = ANY(%(euis)s)) AND d.id >= %(first)s
       AND (%(stations)s::text[] IS NULL OR d.id IN (
           SELECT p.device_id FROM device_station_period p JOIN station s ON s.id = p.station_id
@@ -29,6 +29,13 @@ _STAYS = """
     WHERE p.device_id = ANY(%(devices)s) AND (%(stations)s::text[] IS NULL OR s.code = ANY(%(stations)s))
     ORDER BY p.device_id, p.valid_from NULLS FIRST
 """
+
+
+class Named(NamedTuple):
+    """A device as rows tell of it."""
+
+    dev_eui: str
+    simulated: bool
 
 
 class Stay(NamedTuple):
@@ -44,13 +51,13 @@ Stays = Mapping[int, Sequence[Stay]]
 """By device id, in the order of time."""
 
 
-def devices_of(connection: psycopg.Connection[Any], selection: Selection, first: int) -> dict[int, str]:
-    """DevEUI by id, from the id `first` on, of those asked for that ever were at a station asked for."""
+def devices_of(connection: psycopg.Connection[Any], selection: Selection, first: int) -> dict[int, Named]:
+    """By id, from the id `first` on, of those asked for that ever were at a station asked for."""
     wanted = {
         "euis": list(selection.devices) or None, "stations": list(selection.stations) or None, "first": first,
     }  # fmt: skip
     with connection.cursor(row_factory=tuple_row) as cursor:
-        return dict(cursor.execute(_DEVICES, wanted).fetchall())
+        return {id_: Named(*named) for id_, *named in cursor.execute(_DEVICES, wanted).fetchall()}
 
 
 def stays_of(connection: psycopg.Connection[Any], selection: Selection, devices: Sequence[int]) -> Stays:

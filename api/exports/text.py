@@ -83,6 +83,8 @@ class TextSink(ABC):
             return [self._time(time) for time in column] if isinstance(column, list) else self._times(column)
         if not isinstance(column, list) and field.kind == "whole":
             return list(map(str, column.tolist()))
+        if not isinstance(column, list) and field.kind == "flag":
+            return list(np.where(column, "true", "false"))
         others: dict[str, _Write] = {"text": self._text, "number": self._number, "id": self._id}
         write = others.get(field.kind, self._other)
         return [write(value) for value in (column if isinstance(column, list) else column.tolist())]

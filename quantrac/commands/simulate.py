@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,6 +55,10 @@ def simulate(
             min=0, max=240, metavar="HOURS", help="First send the hours before, unless some are stored."
         ),
     ] = 0.0,
+    answers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write when the levels are really passed, for `quantrac score`."),
+    ] = None,
     data: Data = None,
     parent_pipe: ParentPipe = None,
 ) -> None:
@@ -83,7 +88,7 @@ def simulate(
             _run(
                 scenario, seed=seed, speed=_speed(speed), fmt=format_, out=out, mqtt_url=url,
                 start=start and start.replace(tzinfo=UTC), keep_going=keep_going,
-                progress=_reporter(bar), parent_pipe=parent_pipe,
+                progress=_reporter(bar), answers=answers, parent_pipe=parent_pipe,
             )
         )  # fmt: skip
     if summary is not None:

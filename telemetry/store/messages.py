@@ -7,7 +7,7 @@ its writer alone was given, so the last row that begins at or before an id is th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -35,6 +35,14 @@ _FIND = """
     SELECT messages FROM message_block WHERE first_id <= %(id)s AND first_id > %(id)s - %(ids)s
     ORDER BY first_id DESC LIMIT 1
 """
+_OF_IDS = """
+    SELECT first_id, time, messages FROM message_block
+    WHERE first_id > %(after)s AND first_id <= %(after)s + %(ids)s
+"""
+_DROP = "DELETE FROM message_block WHERE first_id = %(first_id)s AND time = %(time)s"
+_REPLACE = """
+    UPDATE message_block SET messages = %(messages)s WHERE first_id = %(first_id)s AND time = %(time)s
+"""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[int, bytes]).decode
 
@@ -46,17 +54,32 @@ def store(cursor: psycopg.Cursor[Any], messages: Sequence[Kept]) -> None:
 
 
 def _blocks(messages: Iterable[Kept]) -> Iterable[tuple[int, int, bytes]]:
-    compress = zstandard.ZstdCompressor(level=_LEVEL).compress
     for _, together in groupby(messages, lambda kept: (kept.uplink_id - 1) // IDS):
         block = list(together)
-        packed = _encode({kept.uplink_id: kept.message for kept in block})
-        yield block[0].uplink_id, max(kept.received_at for kept in block), compress(packed)
+        packed = _compressed({kept.uplink_id: kept.message for kept in block})
+        yield block[0].uplink_id, max(kept.received_at for kept in block), packed
+
+
+def _compressed(messages: dict[int, bytes]) -> bytes:
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(_encode(messages))
 
 
 async def find(connection: psycopg.AsyncConnection[Any], uplink_id: int) -> bytes | None:
     """The message that this uplink was made of; None when it was not kept."""
     row = await (await connection.execute(_FIND, {"id": uplink_id, "ids": IDS})).fetchone()
     return None if row is None else unpack(row["messages"]).get(uplink_id)
+
+
+def forget(cursor: psycopg.Cursor[Any], after: int, uplink_ids: Collection[int]) -> None:
+    """Drop the messages of these uplinks, whose ids lie in the one thousand that follows `after`."""
+    for first_id, time, block in cursor.execute(_OF_IDS, {"after": after, "ids": IDS}).fetchall():
+        held = unpack(block)
+        kept = {uplink_id: message for uplink_id, message in held.items() if uplink_id not in uplink_ids}
+        where = {"first_id": first_id, "time": time}
+        if not kept:
+            cursor.execute(_DROP, where)
+        elif len(kept) < len(held):
+            cursor.execute(_REPLACE, {**where, "messages": _compressed(kept)})
 
 
 def unpack(block: bytes) -> dict[int, bytes]:

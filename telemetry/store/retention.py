@@ -168,16 +168,29 @@ def _delete_told(cursor: psycopg.Cursor[Any], relation: str, before: datetime) -
     ids = [row[0] for row in cursor.execute(find, {"before": before, "most": _ALERTS}).fetchall()]
     if not ids:
         return None
-    messages = ids
     if relation == "alert":
-        cursor.execute("SELECT id FROM message WHERE alert_id = ANY(%s)", (ids,))
-        messages = [row[0] for row in cursor.fetchall()]
-    cursor.execute("DELETE FROM delivery WHERE message_id = ANY(%s)", (messages,))  # with its attempts
-    cursor.execute("DELETE FROM message WHERE id = ANY(%s)", (messages,))
-    if relation == "alert":
-        cursor.execute("DELETE FROM transition WHERE alert_id = ANY(%s)", (ids,))
-        cursor.execute("DELETE FROM alert WHERE id = ANY(%s)", (ids,))
+        forget_alerts(cursor, ids)
+    else:
+        _forget_messages(cursor, ids)
     return len(ids)
+
+
+def forget_alerts(cursor: psycopg.Cursor[Any], ids: list[Any]) -> dict[str, int]:
+    """Delete these alerts with their logs and all that was told of them; how many rows, by relation."""
+    cursor.execute("SELECT id FROM message WHERE alert_id = ANY(%s)", (ids,))
+    told = _forget_messages(cursor, [row[0] for row in cursor.fetchall()])
+    transitions = cursor.execute("DELETE FROM transition WHERE alert_id = ANY(%s)", (ids,)).rowcount
+    alerts = cursor.execute("DELETE FROM alert WHERE id = ANY(%s)", (ids,)).rowcount
+    return {"alert": alerts, "transition": transitions, **told}
+
+
+def _forget_messages(cursor: psycopg.Cursor[Any], ids: list[Any]) -> dict[str, int]:
+    """With their deliveries, and those with their attempts."""
+    deliveries = cursor.execute("DELETE FROM delivery WHERE message_id = ANY(%s)", (ids,)).rowcount
+    return {
+        "delivery": deliveries,
+        "message": cursor.execute("DELETE FROM message WHERE id = ANY(%s)", (ids,)).rowcount,
+    }
 
 
 # ---------------------------------------------------------------- what is over

@@ -119,6 +119,17 @@ def refresh(connection: psycopg.Connection[Any], start: datetime | None, end: da
         )
 
 
+def stored_as(connection: psycopg.Connection[Any], rollup: Rollup) -> sql.Identifier:
+    """The hypertable that holds its rows; on Community, where `make_rollups` was called."""
+    row = connection.execute(
+        "SELECT materialization_hypertable_schema, materialization_hypertable_name"
+        " FROM timescaledb_information.continuous_aggregates WHERE view_name = %s",
+        (rollup.aggregate,),
+    ).fetchone()
+    assert row is not None, f"{rollup.aggregate} is not there; `quantrac migrate` makes it"
+    return sql.Identifier(*row)
+
+
 def _make_aggregates(connection: psycopg.Connection[Any]) -> None:
     for rollup, source in ((HOUR, _OF_READINGS), (DAY, _OF_HOURS)):
         known = connection.execute("SELECT to_regclass(%s)", (rollup.aggregate,)).fetchone()

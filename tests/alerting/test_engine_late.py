@@ -181,3 +181,16 @@ async def test_what_was_replaced_long_ago_pages_nobody(river: River, engine: Eng
     await drain(engine)
     assert river.standing() == []
     assert river.sent() == []
+
+
+async def test_what_was_seen_ahead_of_its_batch_still_escalates(pool: Pool, river: River) -> None:
+    """Evaluating one commit finds the readings of the next in the table, which then tells nothing new."""
+    engine = Engine(pool, batches=1)
+    river.send((10, 104.0))
+    river.send((9, 104.6))
+    assert await engine.step() + await engine.step() == 2
+    assert river.standing() == [(9, "opened", 1)]
+    river.send((8, 105.6))
+    await engine.step()
+    assert river.standing() == [(9, "opened", 1), (8, "escalated", 2)]
+    assert river.alerts() == [("firing", 2, 2, "BĐ2")]

@@ -81,7 +81,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
             ]
         return [
             {**row, **{k: float(row[k]) for k in ("value", "raw") if row[k]},
-             **{k: int(row[k]) for k in ("channel", "quality")}}
+             **{k: int(row[k]) for k in ("channel", "quality")}, "simulated": row["simulated"] == "true"}
             for row in rows
         ]  # fmt: skip
     if file.suffix == ".ndjson":
@@ -95,6 +95,7 @@ def test_the_same_rows_in_every_format(
 ) -> None:
     monkeypatch.setattr(series, "WINDOW", 7)  # ends within series, and within moments
     fill(filled, 60)
+    filled.execute("UPDATE device SET simulated = true WHERE id = 2")
     filled.execute("UPDATE reading SET raw = value + 1 WHERE uplink_id = 4")
     filled.execute(  # as a map may give: one series, one moment, one frame, other values
         "INSERT INTO reading (time, value, uplink_id, device_id, metric_id, channel, quality)"
@@ -112,6 +113,7 @@ def test_the_same_rows_in_every_format(
         (str(row["uplink_id"]), row["value"]) for row in stored
     ]
     assert told["parquet"] == told["ndjson"]
+    assert {(row["dev_eui"][-1], row["simulated"]) for row in told["ndjson"]} == {("1", False), ("2", True)}
     assert told["ndjson"][0]["station_name"].startswith("=HYPERLINK")
     assert told["csv"][0]["station_name"] == "'" + told["ndjson"][0]["station_name"]
     for row in told["csv"]:

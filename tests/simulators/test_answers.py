@@ -1,0 +1,92 @@
+"""Answer sheets: when levels were really passed, and what of it must be found."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from simulators.answers import AnswerSheet, passages, read_answers, write_answers
+from simulators.run import DEFAULT_START, simulate
+from simulators.scenario import Scenario
+from simulators.traffic import Timeline, Traffic
+from telemetry.errors import UsageError
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def _sheet(scenario: Scenario, path: Path, speed: float = 1.0) -> AnswerSheet:
+    world = Traffic(scenario, seed=1, start=START).world
+    return write_answers(path, scenario, world, Timeline(START, speed), seed=1)
+
+
+def test_passages_of_a_triangle() -> None:
+    found = list(passages([0, 10, 20], [0.0, 2.0, 0.0], 1.0, 0.5))
+    assert found == [(2.5, 5.0, 7.5, 15.0, 17.5, 2.0)]
+    assert list(passages([0, 10, 20], [0.0, 0.4, 0.0], 1.0, 0.5)) == []
+
+
+def test_within_the_margin_nothing_is_sure() -> None:
+    (near,) = passages([0, 10, 20], [0.0, 1.2, 0.0], 1.0, 0.5)
+    assert (near.proven, near.peak) == (None, 1.2)
+    assert near.rising is not None
+    (below,) = passages([0, 10, 20], [0.0, 0.8, 0.0], 1.0, 0.5)
+    assert (below.rising, below.falling, below.proven) == (None, None, None)
+
+
+def test_a_dip_within_the_margin_is_one_passage_and_a_deeper_one_two() -> None:
+    times = [0, 10, 20, 30, 40]
+    assert len(list(passages(times, [0, 2.0, 0.8, 2.0, 0], 1.0, 0.5))) == 1
+    assert len(list(passages(times, [0, 2.0, 0.2, 2.0, 0], 1.0, 0.5))) == 2
+
+
+def test_what_began_before_and_ends_after_has_no_bounds() -> None:
+    (whole,) = passages([0, 10], [3.0, 3.0], 1.0, 0.5)
+    assert whole == (None, None, 0, None, None, 3.0)
+
+
+def test_the_flood_passes_these_levels_and_the_world_agrees(flood: Scenario, tmp_path: Path) -> None:
+    sheet = _sheet(flood, tmp_path / "đáp-án.json")
+    found = {
+        (target.station, level.level): level.passages
+        for target in sheet.targets
+        for level in target.levels
+        if level.passages
+    }
+    assert set(found) == {("phu-hiep", 1), ("phu-hiep", 2), ("ta-lai", 1), ("tri-an", 1)}
+    world = Traffic(flood, seed=1, start=START).world
+    (second,) = found["phu-hiep", 2]
+    assert second.rising_at is not None
+    hour = (second.rising_at - START) / timedelta(hours=1)
+    assert world.level("phu-hiep", hour) == pytest.approx(105.5, abs=0.002)
+    assert second.sure
+    assert second.peak > 106
+    assert read_answers(tmp_path / "đáp-án.json") == sheet
+
+
+def test_a_compressed_run_has_a_compressed_sheet(flood: Scenario, tmp_path: Path) -> None:
+    slow, quick = _sheet(flood, tmp_path / "a"), _sheet(flood, tmp_path / "b", 600)
+    pairs = zip(slow.targets[1].levels[0].passages, quick.targets[1].levels[0].passages, strict=True)
+    for one, other in pairs:
+        assert one.rising_at is not None
+        assert other.rising_at is not None
+        assert other.rising_at - START == pytest.approx(
+            (one.rising_at - START) / 600, abs=timedelta(seconds=1)
+        )
+
+
+async def test_a_run_writes_it_beside_its_output(tmp_path: Path) -> None:
+    await simulate("calm-day", out=tmp_path / "out", speed="max", answers=tmp_path / "answers.json")
+    sheet = read_answers(tmp_path / "answers.json")
+    assert (sheet.scenario, sheet.seed, sheet.starts) == ("calm-day", 1, DEFAULT_START)
+    assert {target.station for target in sheet.targets} == {"phu-hiep", "ta-lai", "tri-an", "bien-hoa"}
+    assert not any(level.passages for target in sheet.targets for level in target.levels)
+
+
+def test_a_sheet_that_is_none_is_told_with_its_fault(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"scenario": "a", "seed": "?"}')
+    with pytest.raises(UsageError, match=r"x\.json: seed: "):
+        read_answers(tmp_path / "x.json")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_answers(tmp_path / "none")
