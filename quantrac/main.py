@@ -26,6 +26,7 @@ MODULES = {
     "redecode": ("redecode",),
     "rules": ("rules",),
     "simulate": ("simulate",),
+    "recording": ("record", "replay", "anonymise"),
     "accounts": ("user", "key"),
 }
 """Module of quantrac.commands → the commands it has, in the order in which help names them."""
