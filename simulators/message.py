@@ -32,7 +32,9 @@ class Message:
             "qos": self.qos,
             "time": rfc3339(self.time),
         }
-        return compact(line | {"retain": True} if self.retain else line)
+        if self.retain:
+            line["retain"] = True
+        return _ENCODE(line).decode()
 
     @classmethod
     def of(cls, line: bytes | str) -> Message:
@@ -64,6 +66,7 @@ class _Line(msgspec.Struct):
 
 
 _LINE = msgspec.json.Decoder(_Line)
+_ENCODE = msgspec.json.Encoder().encode
 
 
 def is_json(payload: bytes) -> bool:
@@ -87,5 +90,5 @@ def compact(value: dict[str, Any]) -> str:
 
 def rfc3339(time: datetime, *, zone: str = "Z", nanoseconds: int | None = None) -> str:
     """UTC with six decimals, or nine when `nanoseconds` (0–999) are given; `zone` is ``Z`` or ``+00:00``."""
-    text = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    text = time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     return f"{text}{'' if nanoseconds is None else f'{nanoseconds:03d}'}{zone}"

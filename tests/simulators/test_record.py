@@ -111,13 +111,13 @@ async def test_everything_is_kept_as_it_is(
     async with publishing(port) as publisher:
         running = Running(port, Recording(tmp_path / "a.ndjson.gz"), version=version)
         await subscribed(port, publisher, tmp_path)
-        await send(publisher, [*numbered(range(2500)), Message("t/zero", b"q0", NOW, qos=0)])
-        await until(lambda: running.recorder.recorded.messages == 2502)
+        await send(publisher, [*numbered(range(1200)), Message("t/zero", b"q0", NOW, qos=0)])
+        await until(lambda: running.recorder.recorded.messages == 1202)
         recorded = await running.stop()
     assert running.error is None
     assert (recorded.files, recorded.reconnects) == (1, 0)
     messages = list(Recordings([tmp_path / "a.ndjson.gz"], strict=True))
-    assert of(m for m in messages[1:] if m.qos) == of(numbered(range(2500)))
+    assert of(m for m in messages[1:] if m.qos) == of(numbered(range(1200)))
     assert of(m for m in messages if not m.qos) == [("t/zero", b"q0")]
     assert [m.time for m in messages] == sorted(m.time for m in messages)
 
@@ -144,12 +144,12 @@ async def test_an_outage_of_the_broker_costs_nothing(
     async with publishing(broker.port) as publisher:
         running = Running(broker.port, Recording(tmp_path / "kept"))
         await subscribed(broker.port, publisher, tmp_path / "kept")
-        sending = asyncio.create_task(send(publisher, numbered(range(3000))))
+        sending = asyncio.create_task(send(publisher, numbered(range(1500))))
         await until(lambda: running.recorder.recorded.messages > 200)
         await asyncio.to_thread(broker.stop)
         await asyncio.to_thread(broker.start)
         await sending
-        sent = set(of(numbered(range(3000))))
+        sent = set(of(numbered(range(1500))))
         await until(lambda: sent <= set(so_far(tmp_path / "kept")))
         recorded = await running.stop()
     assert recorded.reconnects >= 1
@@ -168,14 +168,14 @@ async def test_killed_at_any_moment_it_has_lost_nothing(
     program = start()
     async with publishing(port) as publisher:
         await subscribed(port, publisher, folder)
-        sending = asyncio.create_task(send(publisher, numbered(range(4000))))
-        await until(lambda: len(so_far(folder)) > 500)
+        sending = asyncio.create_task(send(publisher, numbered(range(2000))))
+        await until(lambda: len(so_far(folder)) > 300)
         await asyncio.to_thread(program.kill)
         await sending
         parts = list(folder.glob("*.part"))
         assert parts, "killed while it wrote"
         program = start()
-        sent = of(numbered(range(4000)))
+        sent = of(numbered(range(2000)))
         await until(lambda: program.status is None and set(sent) <= set(so_far(folder)), 30)
         assert await asyncio.to_thread(program.stop) == 0, program.output
     assert "messages" in program.output
@@ -193,15 +193,17 @@ async def test_a_full_disk_ends_it_and_the_broker_keeps_the_rest(
     )
     async with publishing(port) as publisher:
         await subscribed(port, publisher, tmp_path)
-        resource.prlimit(program.pid, resource.RLIMIT_FSIZE, (50_000, 50_000))
-        await send(publisher, numbered(range(3000)))
+        await send(publisher, numbered(range(200)))
+        await until(lambda: len(so_far(tmp_path / "a.ndjson.part")) == 201)
+        resource.prlimit(program.pid, resource.RLIMIT_FSIZE, (30_000, 30_000))
+        await send(publisher, numbered(range(200, 1500)))
     await until(lambda: program.status is not None)
     assert program.stop() == 1
     assert "a.ndjson.part: cannot be written: File too large." in program.output
     kept = set(found(tmp_path / "a.ndjson.part"))
-    assert 1 < len(kept) < 3000
+    assert 201 <= len(kept) < 1500
     again = Running(port, Recording(tmp_path / "b.ndjson"))
-    sent = set(of(numbered(range(3000))))
+    sent = set(of(numbered(range(1500))))
     await until(lambda: list(tmp_path.glob("b.*")) and sent <= kept | set(so_far(*tmp_path.glob("b.*"))))
     await again.stop()
 
