@@ -25,7 +25,7 @@ from telemetry.errors import SettingsError, UsageError
 from telemetry.mqtt import MqttAddress
 
 from .message import Message
-from .recording import Recording
+from .recording import Recording, RecordingError
 
 _log = structlog.get_logger(__name__)
 VERSIONS = {"auto": (MQTTv5, MQTTv311), "5": (MQTTv5,), "3.1.1": (MQTTv311,)}
@@ -136,7 +136,13 @@ class Recorder:
 
     def write(self, batch: Sequence[Message]) -> None:
         """Put them on the disk."""
-        self._recording.append(batch)
+        try:
+            self._recording.append(batch)
+        except RecordingError as error:
+            raise RecordingError(
+                f"{error}. What was acknowledged is there and can be replayed; the broker keeps the rest for "
+                f"the client id {self._client_id}. Make room and start again."
+            ) from error
         self.recorded.messages += len(batch)
         self.recorded.bytes += sum([len(message.payload) for message in batch])
         if self._progress and time.monotonic() - self._told >= 1:

@@ -59,7 +59,7 @@ class Recording:
         if not os.access(folder, os.W_OK):
             raise UsageError(f"{folder}: may not be written to")
         if not self._in_folder:
-            _refuse_existing(target)
+            _refuse(target)
 
     def append(self, messages: Sequence[Message]) -> None:
         """Write them; they are on the disk when this returns.
@@ -90,6 +90,13 @@ class Recording:
                 raise self._failed(error) from error
             self.files.append(part.path)
 
+    def discard(self) -> None:
+        """Remove the open file."""
+        part, self._open = self._open, None
+        if part is not None:
+            part.abandon()
+            _part_of(part.path).unlink()
+
     def _part(self, time: datetime) -> _Part:
         if self._in_folder and self._open is not None and self._is_full(self._open, time):
             self.close()
@@ -113,11 +120,7 @@ class Recording:
         if part is not None:
             part.abandon()
         where = _part_of(part.path) if part is not None else self._target
-        return RecordingError(
-            f"{where}: cannot be written: {error.strerror}. What was acknowledged before is in it and can be "
-            "replayed; nothing since was acknowledged, so the broker keeps it for this client id. Make room "
-            "and start again."
-        )
+        return RecordingError(f"{where}: cannot be written: {error.strerror}")
 
 
 class _Part:
@@ -281,7 +284,10 @@ def _part_of(path: Path) -> Path:
     return path.with_name(path.name + PART)
 
 
-def _refuse_existing(path: Path) -> None:
+def _refuse(path: Path) -> None:
+    """What is no recording's name, or taken."""
+    if path.suffix not in _NAMES | {".gz"}:
+        raise UsageError(f"{path}: end the name in .ndjson or .ndjson.gz, or name a folder, without a dot")
     if path.exists():
         raise UsageError(f"{path}: exists already; name another file, or a folder for one after the other")
     if _part_of(path).exists():

@@ -6,9 +6,10 @@ import asyncio
 import json
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,11 +25,14 @@ from telemetry.observability import setup_logging
 from telemetry.settings import load
 
 if TYPE_CHECKING:
+    from simulators.message import Message
     from simulators.record import Recorded
+    from simulators.recording import Recording
     from simulators.replay import Summary
 
 _MIB = 2**20
 _KEY_BYTES = 32
+_BATCH = 1000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -180,24 +184,20 @@ def anonymise(
     recordings = Recordings(files, strict=strict)
     anonymiser = Anonymiser(_key(key))
     recording = Recording(out)
-    written = left_out = 0
-    batch = []
-    with counter("messages written") as tell:
+    left_out = 0
+
+    def anonymous() -> Iterator[Message]:
+        nonlocal left_out
         for message in recordings:
             try:
-                batch.append(anonymiser.message(message))
+                yield anonymiser.message(message)
             except NotAnonymous as error:
                 if strict:
                     raise UsageError(f"{recordings.at}: {error}, so it cannot be made anonymous") from None
                 left_out += 1
-            if len(batch) >= 1000:
-                recording.append(batch)
-                written += len(batch)
-                batch.clear()
-                tell(written)
-        recording.append(batch)
-        written += len(batch)
-        recording.close()
+
+    with counter("messages written") as tell:
+        written = _write(anonymous(), recording, tell)
     if as_json:
         typer.echo(json.dumps({"written": written, "left_out": left_out, "skipped": recordings.skipped}))
     else:
@@ -206,6 +206,21 @@ def anonymise(
             f" {recordings.skipped:,} lines skipped",
             err=True,
         )
+
+
+def _write(messages: Iterable[Message], recording: Recording, tell: Callable[[int], None]) -> int:
+    """Write them all, or leave nothing behind; how many they were."""
+    written, left = 0, iter(messages)
+    try:
+        while batch := list(islice(left, _BATCH)):
+            recording.append(batch)
+            written += len(batch)
+            tell(written)
+    except BaseException:
+        recording.discard()
+        raise
+    recording.close()
+    return written
 
 
 class _Signals:

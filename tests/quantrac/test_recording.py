@@ -204,3 +204,9 @@ def test_anonymised_recordings_have_nothing_of_the_original(
         assert device.dev_eui.lower() not in text
         assert device.name.lower() not in text
     assert len(first) == len(list(Recordings([calm])))
+    with calm.open("a", encoding="utf-8") as file:
+        file.write(LAST.line() + "\n")
+    refused = ("anonymise", str(calm), "--out", str(tmp_path / "c.ndjson"), "--key", str(key), "--strict")
+    with pytest.raises(UsageError, match=rf"calm\.ndjson:{len(first) + 1}: the payload is no JSON"):
+        application("anonymise")(refused, standalone_mode=False)
+    assert not list(tmp_path.glob("c.ndjson*"))

@@ -128,6 +128,8 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
         Recording(tmp_path / "a.ndjson")
     with pytest.raises(UsageError, match="was cut"):
         Recording(tmp_path / "b.ndjson.gz")
+    with pytest.raises(UsageError, match="end the name in"):
+        Recording(tmp_path / "c.txt")
 
 
 @contextmanager
@@ -152,7 +154,7 @@ def test_a_full_disk_keeps_what_was_acknowledged(tmp_path: Path) -> None:
             recording.append(noise[at : at + 10])
             written += 10
 
-    with _disk_of(20_000), pytest.raises(RecordingError, match=r"gz\.part: cannot be written.*Make room"):
+    with _disk_of(20_000), pytest.raises(RecordingError, match=r"gz\.part: cannot be written: "):
         write()
     assert written >= 10
     assert list(Recordings([tmp_path / "a.ndjson.gz.part"])) == noise[:written]
