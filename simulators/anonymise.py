@@ -56,6 +56,7 @@ _WORDS = frozenset({
     "kerlink",
 })  # fmt: skip
 _KEPT_VALUES = frozenset({"", "true", "false"})
+_WORD = re.compile(r"[A-Za-z0-9_./+ -]{1,40}")
 _BYTES = re.compile(r"(?:[0-9a-fA-F]{2})+|(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2,3}={0,2})?")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)")
 _NEAREST, _FURTHEST = 0.02, 0.09  # degrees; some 2 to 10 km
@@ -165,7 +166,9 @@ class Anonymiser:
     def _text(self, text: str, key: str, owner: str, *, decoded: bool) -> str:
         if text in _KEPT_VALUES or _TIME.fullmatch(text):
             return text
-        if not decoded and (_BYTES.fullmatch(text) if key in _KEPT_BYTES else key in _KEPT):
+        if not decoded and key in _KEPT_BYTES and _BYTES.fullmatch(text):
+            return text
+        if not decoded and key in _KEPT and _WORD.fullmatch(text) and not _EUI.search(text):
             return text
         if _is_identifier(key) and (raw := _short_base64(text)):
             return b64encode(bytes.fromhex(self.alias(raw.hex()))).decode()

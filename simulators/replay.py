@@ -18,7 +18,7 @@ from telemetry.clock import Clock, SystemClock
 from telemetry.errors import UsageError
 
 from .faults import Counts, Faults, mix
-from .message import Message
+from .message import Message, is_json
 from .recording import Recordings
 from .shift import Binary, Shift
 
@@ -231,7 +231,7 @@ def _survey(recordings: Recordings, selection: Selection, shifted: bool, binary:
         count += 1
         first = min(first or message.time, message.time)
         last = max(last or message.time, message.time)
-        if shifted:
+        if shifted and not is_json(message.payload):
             try:
                 Shift(message.time, message.time).payload(message, binary)
             except UsageError as error:

@@ -129,13 +129,15 @@ def test_unknown_text_is_replaced_and_marks_stay() -> None:
         "object": {"temp": 21.5, "state": "ok", "status": "fine", "place": {"lat": 10.5, "lon": 0}},
         "0102030405060708": 1,
         "note": "call 0900",
+        "source": "Bà Lan",
+        "status": "seen by 0a0b0c0d0e0f0102",
         "payload": "Trạm Phú Hiệp",
     }
     found = told(Message("t", json.dumps(body).encode(), NOW))
     text = json.dumps(found, ensure_ascii=False)
     assert found["deviceInfo"]["tags"]["simulated"] == "true"
     assert found["object"]["temp"] == 21.5
-    for word in ("Trần", "0102030405060708", "call", "Phú", '"ok"', '"fine"', "10.5,"):
+    for word in ("Trần", "0102030405060708", "call", "Phú", "Lan", "0a0b0c", '"ok"', '"fine"', "10.5,"):
         assert word not in text, word
 
 
