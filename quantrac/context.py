@@ -81,7 +81,11 @@ class Context:
 
     def publisher_url(self) -> str:
         """The broker for those who publish: simulators."""
-        return load(IngestSettings).mqtt_url or self._runtime().mqtt_urls["simulator"]
+        return self.broker_url("simulator")
+
+    def broker_url(self, role: str) -> str:
+        """The broker; the embedded one with the account of one of `quantrac.embedded.roles.ROLES`."""
+        return load(IngestSettings).mqtt_url or self._runtime().mqtt_urls[role]
 
     def box(self) -> SecretBox:
         from telemetry.secrets import SecretBox, load_secret_key

@@ -26,6 +26,7 @@ MODULES = {
     "redecode": ("redecode",),
     "rules": ("rules",),
     "simulate": ("simulate",),
+    "recording": ("record", "replay", "anonymise"),
     "accounts": ("user", "key"),
     "score": ("score",),
     "purge": ("purge",),

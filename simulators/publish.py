@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from contextlib import suppress
 
@@ -35,6 +36,7 @@ class Publisher:
         self._address = address
         self._queue: asyncio.Queue[Message] = asyncio.Queue(_QUEUE)
         self._batch: list[Message] = []
+        self._connected: aiomqtt.Client | None = None
         self.published = 0
 
     async def put(self, message: Message) -> None:
@@ -43,6 +45,13 @@ class Publisher:
     async def drained(self) -> None:
         """Wait until the broker has acknowledged everything put so far."""
         await self._queue.join()
+
+    def cut(self) -> None:
+        """Break the connection without a word to the broker, as a failing network does; `run` comes back."""
+        held = self._connected and self._connected._client.socket()
+        if isinstance(held, socket.socket):
+            with suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)
 
     async def run(self) -> None:
         """Publish until cancelled; reconnects with pauses that double from 0.2 to 15 s.
@@ -84,11 +93,13 @@ class Publisher:
     async def _pump_while_connected(self, client: aiomqtt.Client) -> None:
         """A publish that waits for its ack would notice a lost connection only when it times out."""
         tasks = {asyncio.create_task(self._pump(client)), asyncio.create_task(_until_lost(client))}
+        self._connected = client
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
+            self._connected = None
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -101,7 +112,8 @@ class Publisher:
                     while len(self._batch) < _AT_ONCE:
                         self._batch.append(self._queue.get_nowait())
             results = await asyncio.gather(
-                *(client.publish(m.topic, m.payload, qos=m.qos) for m in self._batch), return_exceptions=True
+                *(client.publish(m.topic, m.payload, qos=m.qos, retain=m.retain) for m in self._batch),
+                return_exceptions=True,
             )
             for result in results:
                 if isinstance(result, BaseException):
