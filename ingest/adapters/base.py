@@ -218,7 +218,9 @@ def hertz(megahertz: float | str | None, field: str) -> int | None:
     """
     told = number(megahertz, field)
     # Cut before it is multiplied, which could leave the floats.
-    return None if told is None else in_range(round(min(told, 1e6) * 1e6), field, HIGHEST_FREQUENCY)
+    if told is None:
+        return None
+    return in_range(round(min(max(told, -1.0), 1e6) * 1e6), field, HIGHEST_FREQUENCY)
 
 
 def epoch(value: float | str | None, field: str, unit: timedelta = SECOND) -> datetime | None:

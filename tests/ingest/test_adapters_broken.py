@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.adapters import parse
+from ingest.adapters.base import hertz
 from ingest.pipeline import parse as outcome_of
 from telemetry.errors import BadMessage
 from telemetry.model import Event, RawMessage, Reject, Uplink
@@ -196,6 +197,12 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 PLACES = {sample.name: _places(sample.body) for sample in JSON}
+
+
+@pytest.mark.parametrize("megahertz", [-1e308, -0.5, 1e308])
+def test_a_frequency_that_is_none(megahertz: float) -> None:
+    with pytest.raises(BadMessage):
+        hertz(megahertz, "freq")
 
 
 @settings(max_examples=1500, deadline=None)
