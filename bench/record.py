@@ -12,31 +12,33 @@ import threading
 import time
 from pathlib import Path
 
-from quantrac.embedded import EmbeddedBroker
 from simulators.record import Recorder
 from simulators.recording import Recording, Recordings
 from telemetry.mqtt import parse_mqtt_url
 
 from .load import Loader
 from .messages import write_corpus
+from .servers import Broker
 
 _MESSAGES = 100_000
 _AHEAD = 5_000
+_LOOK_SECONDS = 0.02
 
 
 def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        broker = EmbeddedBroker(Path(folder) / "data", kind="mosquitto")
-        urls = broker.start().urls
+        broker = Broker(Path(folder))
         try:
+            broker.wait_ready()
             corpus = write_corpus(Path(folder) / "packets", 0, count, time.time_ns())
             recording = Recording(Path(folder) / "kept")
             recorder = Recorder(
-                parse_mqtt_url(urls["monitor"]), recording, topics=["application/#"], client_id="bench"
+                parse_mqtt_url(broker.url("ingest")), recording, topics=["application/#"], client_id="bench"
             )
             thread = threading.Thread(target=recorder.run)
             thread.start()
-            seconds, cpu = _fill(recorder, Loader(urls["network"], corpus), count)
+            broker.wait_subscribed("bench")
+            seconds, cpu = _fill(recorder, Loader(broker.url("network"), corpus), count)
             recorder.stop()
             thread.join()
         finally:
@@ -56,14 +58,13 @@ def _fill(recorder: Recorder, loader: Loader, count: int) -> tuple[float, float]
     """Seconds from the first message on the disk to the last; of the processor, from before to after."""
     began, used = 0.0, time.process_time()
     with loader:
-        time.sleep(2)  # until the recorder has subscribed
         while (done := recorder.recorded.messages) < count:
             loader.allow(done + _AHEAD)
             if not began and done:
                 began = time.monotonic()
             if not loader.running and loader.acked < count:
                 raise RuntimeError("the publisher ended")
-            time.sleep(0.02)
+            time.sleep(_LOOK_SECONDS)
         return time.monotonic() - began, time.process_time() - used
 
 

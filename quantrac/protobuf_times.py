@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -12,9 +11,7 @@ from ingest.adapters.base import event_in
 from ingest.adapters.chirpstack_v4_protobuf import matches
 from ingest.adapters.chirpstack_v4_schema import event_classes
 from simulators.shift import Move
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+from telemetry.clock import SECOND, from_micros, micros
 
 
 def move_times(topic: str, payload: bytes, move: Move) -> bytes | None:
@@ -42,10 +39,10 @@ def _move(message: Any, move: Move) -> None:
     if message.DESCRIPTOR.name == "Timestamp":
         # A time of 0 is one that was not told.
         if message.seconds > 0:
-            micros, rest = divmod(message.nanos, 1000)
-            moved = move(_EPOCH + timedelta(seconds=message.seconds, microseconds=micros)) - _EPOCH
-            message.seconds, micros = divmod(moved // _MICROSECOND, 1_000_000)
-            message.nanos = micros * 1000 + rest
+            whole, rest = divmod(message.nanos, 1000)
+            moved = move(from_micros(message.seconds * SECOND + whole))
+            message.seconds, whole = divmod(micros(moved), SECOND)
+            message.nanos = whole * 1000 + rest
         return
     for field, value in message.ListFields():
         if field.type == field.TYPE_MESSAGE:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .errors import SettingsError, StoreError
+from .files import sync_folder
 from .settings import CommonSettings
 
 _SETTING = "QUANTRAC_SECRET_KEY"
@@ -103,11 +104,7 @@ def _make(path: Path) -> None:
             return
     finally:
         draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _read(path: Path) -> str:

@@ -53,10 +53,10 @@ def main() -> int:
     except psycopg.Error as error:
         return ended_by_database(error)
     except BeingWritten as error:
-        print(error)  # noqa: T201
+        _tell(error)
         return AGAIN
     except QuantracError as error:
-        print(error)  # noqa: T201
+        _tell(error)
         return FAILED
     return DONE
 
@@ -93,13 +93,18 @@ def _work(orders: Orders) -> None:
         )
 
 
+def _tell(reason: object) -> None:
+    """To the parent, who reads it when we have ended."""
+    sys.stdout.write(f"{reason}\n")
+
+
 def ended_by_database(error: psycopg.Error) -> int:
     """Later it may be back; what it refuses now it will refuse again."""
     state = error.sqlstate
     if isinstance(error, psycopg.OperationalError) and (state is None or state.startswith(_AWAY)):
-        print("the database cannot be reached just now")  # noqa: T201
+        _tell("the database cannot be reached just now")
         return AGAIN
-    print(f"the database refused: {' '.join(str(error).split())}")  # noqa: T201
+    _tell(f"the database refused: {' '.join(str(error).split())}")
     return FAILED
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from telemetry.errors import QuantracError, UsageError
+from telemetry.files import sync_folder
 
 from .selection import Selection
 from .table import Block, Key, Source
@@ -75,7 +76,7 @@ def write_export(
             ) from error
         notes.unlink(missing_ok=True)  # first: notes of a file that is no longer there would mislead
         part.replace(file)
-        _sync_folder(file.parent)
+        sync_folder(file.parent)
         _forget(part, notes)
     return rows
 
@@ -192,11 +193,3 @@ def locked(file: Path) -> Iterator[None]:
         except OSError:
             raise BeingWritten(f"{part}: another export is writing this file") from None
         yield
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,8 +15,8 @@ from typing import IO
 import msgspec
 
 from quantrac.backup.manifest import Manifest, Part, read
-from quantrac.embedded.files import sync_folder
 from telemetry.errors import QuantracError, UsageError
+from telemetry.files import sync_folder
 
 DUMP = "database.dump.zst"
 BESIDE = "beside/"

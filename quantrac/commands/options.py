@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from telemetry.errors import UsageError
 
 Data = Annotated[
     Path | None,
@@ -17,3 +19,13 @@ Data = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 ParentPipe = Annotated[int | None, typer.Option("--parent-pipe", hidden=True)]
+
+
+def speed_of(text: str) -> float | Literal["max"]:
+    """What `--speed` says. Raises `UsageError` for anything but a number or max."""
+    if text == "max":
+        return "max"
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--speed: {text!r} is neither a number nor max") from None

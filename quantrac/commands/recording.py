@@ -11,12 +11,12 @@ from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ingest.settings import IngestSettings
-from quantrac.commands.options import AsJson, Data
+from quantrac.commands.options import AsJson, Data, speed_of
 from quantrac.context import Context
 from quantrac.progress import counter, progress_bar
 from telemetry.errors import UsageError
@@ -143,7 +143,7 @@ def replay(
     if straight and cut_every:
         raise UsageError("--cut-every: there is no connection to cut with --straight")
     options: dict[str, Any] = {
-        "speed": _speed(speed),
+        "speed": speed_of(speed),
         "selection": Selection(
             devices=device or (), topics=topic or (), since=_time("--from", start), until=_time("--to", end)
         ),
@@ -300,15 +300,6 @@ def _say_replayed(summary: Summary, as_json: bool) -> None:
 
 
 _FAULTS = ("dropped", "duplicated", "reordered", "delayed", "corrupted", "cuts")
-
-
-def _speed(text: str) -> float | Literal["max"]:
-    if text == "max":
-        return "max"
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"--speed: {text!r} is neither a number nor max") from None
 
 
 def _time(option: str, text: str | None) -> datetime | None:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quantrac.commands.options import Data, ParentPipe
+from quantrac.commands.options import Data, ParentPipe, speed_of
 from quantrac.context import Context
 from telemetry.clock import SystemClock
-from telemetry.errors import UsageError
 from telemetry.mqtt import parse_mqtt_url
 from telemetry.observability import setup_logging
 
@@ -86,7 +85,8 @@ def simulate(
     with nullcontext() if quiet else Progress(console=Console(stderr=True), transient=True) as bar:
         summary = asyncio.run(
             _run(
-                scenario, seed=seed, speed=_speed(speed), fmt=format_, out=out, mqtt_url=url,
+                scenario, seed=seed, speed=None if speed is None else speed_of(speed), fmt=format_, out=out,
+                mqtt_url=url,
                 start=start and start.replace(tzinfo=UTC), keep_going=keep_going,
                 progress=_reporter(bar), answers=answers, parent_pipe=parent_pipe,
             )
@@ -106,15 +106,6 @@ async def _run(scenario: str, *, parent_pipe: int | None, **options: Any) -> Sum
         return await playing
     except asyncio.CancelledError:
         return None
-
-
-def _speed(text: str | None) -> Any:
-    if text is None or text == "max":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"--speed: {text!r} is neither a number nor max") from None
 
 
 def _reporter(bar: Progress | None) -> Any:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from quantrac.embedded.account import Account
 from quantrac.embedded.errors import EmbeddedServerError
-from quantrac.embedded.files import sync_folder, write_private
+from quantrac.embedded.files import write_private
+from telemetry.files import sync_folder
 
 SUPERUSER, USER, DATABASE = "postgres", "quantrac", "quantrac"
 _MIB = 1024 * 1024

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from quantrac.embedded.errors import EmbeddedServerError
+from telemetry.files import sync_folder
 
 
 def private_folder(path: Path) -> Path:
@@ -46,15 +47,6 @@ def write_private(path: Path, text: str) -> None:
             f"Cannot write {path}: {error.strerror}",
             cure="Free some space on that disk, or make the folder writable for the user who runs Quantrac.",
         ) from error
-
-
-def sync_folder(path: Path) -> None:
-    """Make renames in the folder survive a power cut."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def read_passwords(path: Path, users: Iterable[str]) -> dict[str, str] | None:

@@ -11,12 +11,30 @@ from psycopg.types.json import Jsonb
 from ingest.increments import IncrementJob
 from ingest.quality_job import QualityJob
 from ingest.recalibrate import Recalibrator
+from telemetry.model import RawMessage
 from telemetry.settings import StoreSettings
 from telemetry.store.flags import unpack
 from telemetry.store.pool import Pool, async_pool
 from tests.ingest.reference import judge
+from tests.ingest.says_json import frame
 
 Database = psycopg.Connection[dict[str, Any]]
+LEVEL = {"field": "level", "metric": "water.level"}
+TIPS = {"field": "tips", "metric": "rain.total", "scale": 0.2, "wraps": 256}
+SPIKE = {"spike": {"suspect": 1, "fail": 3}, "rate_of_change": None}
+
+
+def level(minutes: float, value: float, key: str = "", **more: Any) -> RawMessage:
+    return frame(f"{minutes} {value} {key}", minutes, {"level": value}, **more)
+
+
+def asks(**checks: Any) -> dict[str, Any]:
+    return {"metrics": {"water.level": checks}}
+
+
+def found(database: Database) -> list[dict[str, str]]:
+    rows = database.execute("SELECT tests FROM reading ORDER BY device_id, time, value").fetchall()
+    return [{check.word: outcome.name for check, outcome in unpack(row["tests"]).items()} for row in rows]
 
 
 def stand(database: Database, device_id: int, code: str, quality: dict[str, Any]) -> int:
@@ -82,12 +100,19 @@ def marks(database: Database) -> list[tuple[Any, ...]]:
 
 
 def opened(url: str) -> Any:
+    """For a test that opens one in a loop of its own."""
     return async_pool(StoreSettings(database_url=url), application="test")
 
 
 __all__ = [
+    "LEVEL",
+    "SPIKE",
+    "TIPS",
+    "asks",
     "catch_up",
     "flags",
+    "found",
+    "level",
     "marks",
     "opened",
     "override",

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulators import recording
 from simulators.message import Message
 from simulators.recording import Recording, RecordingError, Recordings
 from simulators.run import run
@@ -115,6 +116,19 @@ def test_lines_that_are_none_are_named(tmp_path: Path) -> None:
     assert recordings.skipped == len(bad)
     with pytest.raises(UsageError, match=r"a\.ndjson:2: no recorded message"):
         list(Recordings([path], strict=True))
+
+
+def test_a_file_without_line_ends_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "_LONGEST_LINE", 2**20)
+    file = tmp_path / "disk.ndjson"
+    file.write_bytes(bytes(2**22))
+    read = Recordings([file])
+    assert list(read) == []
+    assert read.skipped > 0
+    with pytest.raises(UsageError, match="disk"):
+        list(Recordings([file], strict=True))
 
 
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
