@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,11 @@ from telemetry.errors import UsageError
 from .devices import MODELS, DeviceSpec, Quantity
 from .network import GatewaySpec, NetworkSpec
 from .stations import Station, load_stations
+from .truths import FaultSpec, HazardSpec, OutageSpec, truth_faults
 from .world.basin import Basin, Storm, World
-from .yamlfile import Document, Duration, Loc, Model
+from .yamlfile import Document, Duration, Loc, Model, Text, did_you_mean, unknown
 
 BUILTIN_FOLDER = Path(__file__).with_name("scenarios")
-
-
-class Text(Model):
-    """Words in Vietnamese and English."""
-
-    vi: str = Field(min_length=1)
-    en: str = Field(min_length=1)
 
 
 class _File(Model):
@@ -40,6 +33,9 @@ class _File(Model):
     network: NetworkSpec = NetworkSpec()
     gateways: list[GatewaySpec] = Field(min_length=1)
     devices: list[DeviceSpec] = Field(min_length=1)
+    faults: list[FaultSpec] = Field(default_factory=list)
+    outages: list[OutageSpec] = Field(default_factory=list)
+    hazards: list[HazardSpec] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +76,9 @@ class Scenario:
     devices: tuple[DeviceSpec, ...]
     network: NetworkSpec
     rules_path: Path | None
+    faults: tuple[FaultSpec, ...] = ()
+    outages: tuple[OutageSpec, ...] = ()
+    hazards: tuple[HazardSpec, ...] = ()
 
     def registrations(self) -> Registrations:
         """The devices, and the stations they stand at."""
@@ -140,6 +139,9 @@ def load_scenario(
         devices=tuple(content.devices),
         network=content.network,
         rules_path=path.parent / content.rules if content.rules else None,
+        faults=tuple(content.faults),
+        outages=tuple(content.outages),
+        hazards=tuple(content.hazards),
     )
 
 
@@ -151,7 +153,7 @@ def _find(name_or_path: str | Path) -> Path:
         return builtin
     known = list_scenarios()
     raise UsageError(
-        f"no scenario {str(path)!r}{_did_you_mean(str(path), known)}; known are {', '.join(known)}, "
+        f"no scenario {str(path)!r}{did_you_mean(str(path), known)}; known are {', '.join(known)}, "
         "or name a .yaml file"
     )
 
@@ -161,7 +163,7 @@ def _faults(
 ) -> list[tuple[Loc, str]]:
     found: list[tuple[Loc, str]] = []
     for i, storm in enumerate(content.storms):
-        found += _unknown(("storms", i, "catchment"), storm.catchment, basin.catchments)
+        found += unknown(("storms", i, "catchment"), storm.catchment, basin.catchments)
     found += _repeated("gateways", "id", [gateway.id for gateway in content.gateways])
     found += _repeated("devices", "dev_eui", [device.dev_eui for device in content.devices])
     places: dict[Quantity, Collection[str]] = {
@@ -171,8 +173,8 @@ def _faults(
     }
     for i, device in enumerate(content.devices):
         at: tuple[str | int, ...] = ("devices", i)
-        found += _unknown((*at, "station"), device.station, stations)
-        found += _unknown((*at, "device_type"), device.device_type, types)
+        found += unknown((*at, "station"), device.station, stations)
+        found += unknown((*at, "device_type"), device.device_type, types)
         if (type_ := types.get(device.device_type)) is None:
             continue
         if (model := MODELS.get(type_.codec)) is None:
@@ -180,30 +182,18 @@ def _faults(
             found.append(((*at, "device_type"), cause))
             continue
         if device.point is not None:
-            found += _unknown((*at, "point"), device.point, places[model.quantity])
+            found += unknown((*at, "point"), device.point, places[model.quantity])
         elif device.station in stations:
-            found += _unknown((*at, "station"), device.station, places[model.quantity], "; set point")
+            found += unknown((*at, "station"), device.station, places[model.quantity], "; set point")
         needed = {e.offset.name for e in type_.mapping if isinstance(e.offset, Variable)}
         found += [
             ((*at, "variables"), f"{name} is needed by a {type_.id}")
             for name in sorted(needed - device.variables.keys())
         ]
-    return found
-
-
-def _unknown(loc: Loc, name: str, known: Collection[str], cure: str = "") -> list[tuple[Loc, str]]:
-    if name in known:
-        return []
-    hint = _did_you_mean(name, known)
-    return [(loc, f"{name!r} is none of {', '.join(sorted(known))}{hint}{cure}")]
+    return found + truth_faults(content, types)
 
 
 def _repeated(key: str, name: str, values: list[str]) -> list[tuple[Loc, str]]:
     return [
         ((key, i, name), f"{value} is used twice") for i, value in enumerate(values) if value in values[:i]
     ]
-
-
-def _did_you_mean(word: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -31,6 +32,13 @@ class Model(BaseModel):
     """Base of what a file may hold: unknown keys are faults, nothing changes after loading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Text(Model):
+    """Words in Vietnamese and English."""
+
+    vi: str = Field(min_length=1)
+    en: str = Field(min_length=1)
 
 
 ModelT = TypeVar("ModelT", bound=Model)
@@ -92,6 +100,19 @@ class Document:
             else:
                 break
         return line
+
+
+def unknown(loc: Loc, name: str, known: Collection[str], cure: str = "") -> list[tuple[Loc, str]]:
+    """The fault of a name that is not among the known ones; none when it is."""
+    if name in known:
+        return []
+    return [(loc, f"{name!r} is none of {', '.join(sorted(known))}{did_you_mean(name, known)}{cure}")]
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """A hint at the nearest known word, to be put behind a fault; empty when none is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _repeated(node: yaml.Node | None, loc: tuple[str | int, ...]) -> Iterable[Loc]:

@@ -1,0 +1,148 @@
+"""What a scenario makes happen besides its weather: sensors that lie, outages, and what rules are to find.
+
+All of it is in the answer sheet (`simulators.answers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field, model_validator
+
+from decoders.device_types import DeviceType
+
+from .devices import DeviceSpec
+from .network import GatewaySpec
+from .yamlfile import Duration, Loc, Model, Text, unknown
+
+FaultKind = Literal["stuck", "bias", "drift", "spike", "noise", "silent", "battery"]
+Hours = Annotated[float, Field(ge=0)]
+_WHOLE_DEVICE: tuple[FaultKind, ...] = ("silent", "battery")
+_IN_THE_UNIT: tuple[FaultKind, ...] = ("bias", "drift", "spike")
+_WITHOUT_AMOUNT: tuple[FaultKind, ...] = ("stuck", "silent")
+
+
+class FaultSpec(Model):
+    """A sensor that fails from world hour `begins_h` on: it says what is not so, or nothing.
+
+    `amount` is in the unit of `metric`, a day for ``drift``; times the usual deviation for ``noise``; the
+    share of its charge that a ``battery`` loses a day. Without `metric` all that the device measures is hit.
+    """
+
+    device: str
+    kind: FaultKind
+    metric: str | None = None
+    begins_h: Hours
+    duration: Duration
+    amount: float | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> FaultSpec:
+        if (self.amount is None) != (self.kind in _WITHOUT_AMOUNT):
+            need = "takes no amount" if self.amount is not None else "needs an amount"
+            raise ValueError(f"{self.kind} {need}")
+        if self.amount is not None and self.amount <= 0 and self.kind not in _IN_THE_UNIT:
+            raise ValueError(f"{self.kind} needs an amount above 0")
+        if self.metric is None and self.kind in _IN_THE_UNIT:
+            raise ValueError(f"{self.kind} needs the metric that its amount is of")
+        if self.metric is not None and self.kind in _WHOLE_DEVICE:
+            raise ValueError(f"{self.kind} is of the whole device; leave metric out")
+        return self
+
+    @property
+    def ends_h(self) -> float:
+        return self.begins_h + self.duration / 3600.0
+
+
+class OutageSpec(Model):
+    """Gateways (all of them when None) that are deaf, or whose way to the server is cut: `backhaul`.
+
+    What a gateway without backhaul hears it keeps, and delivers in a burst afterwards.
+    """
+
+    gateways: tuple[str, ...] | None = Field(default=None, min_length=1)
+    begins_h: Hours
+    duration: Duration
+    backhaul: bool = False
+
+    @property
+    def ends_h(self) -> float:
+        return self.begins_h + self.duration / 3600.0
+
+
+class HazardSpec(Model):
+    """What a good rule would find at these stations, each for itself: `metric` at or above a value, below
+    one, or risen by `rises_per_h` within an hour."""
+
+    kind: str = Field(pattern="^[a-z][a-z0-9-]{0,62}$")
+    stations: tuple[str, ...] = Field(min_length=1)
+    metric: str
+    above: float | None = None
+    below: float | None = None
+    rises_per_h: float | None = Field(default=None, gt=0)
+    name: Text
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> HazardSpec:
+        if [self.above, self.below, self.rises_per_h].count(None) != 2:
+            raise ValueError("give exactly one of above, below and rises_per_h")
+        return self
+
+
+class _Content(Protocol):
+    """Of a scenario's file, what these checks look at."""
+
+    @property
+    def duration(self) -> float: ...
+    @property
+    def devices(self) -> Sequence[DeviceSpec]: ...
+    @property
+    def gateways(self) -> Sequence[GatewaySpec]: ...
+    @property
+    def faults(self) -> Sequence[FaultSpec]: ...
+    @property
+    def outages(self) -> Sequence[OutageSpec]: ...
+    @property
+    def hazards(self) -> Sequence[HazardSpec]: ...
+
+
+def truth_faults(content: _Content, types: Mapping[str, DeviceType]) -> list[tuple[Loc, str]]:
+    """Names that lead nowhere, metrics that nobody measures, and what begins after the scenario's end."""
+    found: list[tuple[Loc, str]] = []
+    devices = {device.dev_eui: device for device in content.devices}
+    gateways = [gateway.id for gateway in content.gateways]
+    happening: tuple[tuple[str, Sequence[FaultSpec | OutageSpec]], ...] = (
+        ("faults", content.faults),
+        ("outages", content.outages),
+    )
+    for key, specs in happening:
+        for i, spec in enumerate(specs):
+            if spec.begins_h * 3600.0 >= content.duration:
+                end = content.duration / 3600.0
+                found.append(((key, i, "begins_h"), f"the scenario ends after {end:g} h"))
+    for i, fault in enumerate(content.faults):
+        found += unknown(("faults", i, "device"), fault.device, devices)
+        if fault.metric is not None and fault.device in devices:
+            measured = measured_by(devices[fault.device], types)
+            found += unknown(
+                ("faults", i, "metric"), fault.metric, measured, f"; {fault.device} measures these"
+            )
+    for i, outage in enumerate(content.outages):
+        for j, gateway in enumerate(outage.gateways or ()):
+            found += unknown(("outages", i, "gateways", j), gateway, gateways)
+    used = {device.station for device in content.devices}
+    for i, hazard in enumerate(content.hazards):
+        for j, station in enumerate(hazard.stations):
+            loc = ("hazards", i, "stations", j)
+            found += unknown(loc, station, used)
+            there = [measured_by(device, types) for device in content.devices if device.station == station]
+            if there and not any(hazard.metric in metrics for metrics in there):
+                found.append((loc, f"no device of {station} measures {hazard.metric}"))
+    return found
+
+
+def measured_by(device: DeviceSpec, types: Mapping[str, DeviceType]) -> frozenset[str]:
+    """The metrics that its device type maps; none where there is no such type."""
+    type_ = types.get(device.device_type)
+    return frozenset(entry.metric for entry in type_.mapping) if type_ else frozenset()
