@@ -50,7 +50,7 @@ class DlTbrg:
         if "battery_voltage" in fields:
             words["battery"] = (to_raw(fields, "battery_voltage", 0, 0xFFFF, 1000),)
         if not words:
-            raise DecodeError("tips_total, battery_voltageoltage: a message carries at least one of them")
+            raise DecodeError("tips_total, battery_voltage: a message carries at least one of them")
         return 1, write_message(to_raw(fields, "device_id", 0, 0xFFFF), words, _SENSORS)
 
 
