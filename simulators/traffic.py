@@ -66,7 +66,7 @@ class Traffic:
         registry = codecs or load_codecs()
         local = start + _LOCAL_TIME
         hour = local.hour + local.minute / 60.0 + local.second / 3600.0
-        self.world: World = scenario.world(seed=seed, start_hour=hour)
+        self.world = scenario.scene(seed=seed, start_hour=hour).world
         self._devices: list[tuple[Device, Link]] = []
         for spec in scenario.devices:
             if interval is not None:
