@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from telemetry.errors import UsageError
@@ -20,6 +21,7 @@ from .devices import MODELS, DeviceSpec, Quantity
 from .scenario import Scenario
 from .traffic import Timeline
 from .world.basin import World
+from .world.rain import Array
 from .yamlfile import Model
 
 _STEP_S = 60.0
@@ -32,7 +34,7 @@ class Truth(NamedTuple):
 
     metric: str
     margin: float
-    value: Callable[[World, str, float], float]
+    value: Callable[[World, str, Array], Array]
 
 
 TRUTHS: Mapping[Quantity, Truth] = {"level": Truth("water.level", 0.05, World.level)}
@@ -209,7 +211,7 @@ def _truth(scenario: Scenario, device: DeviceSpec) -> Truth | None:
 def _target(scenario: Scenario, world: World, timeline: Timeline, device: DeviceSpec, truth: Truth) -> Target:
     count = int(scenario.duration // _STEP_S) + 1
     times = [n * _STEP_S for n in range(count)]
-    values = [truth.value(world, device.place, at / 3600.0) for at in times]
+    values = truth.value(world, device.place, np.array(times) / 3600.0).tolist()
     late = _FRAMES * device.interval + _HOLD_S * timeline.speed
 
     def passage(found: Above) -> Passage:
