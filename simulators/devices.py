@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field as Check
 
+from .servers import Format
 from .yamlfile import Duration, Model
 
-Format = Literal["chirpstack-v4", "tts-v3"]
 
 
 class ClockSpec(Model):

@@ -106,7 +106,7 @@ class Fleet:
         return speaking
 
     def measure(self, device: Index, at_s: Array) -> list[list[float]]:
-        """What each of `device` measures at world seconds `at_s`, all within one minute, by its plan's senses.
+        """What each of `device` measures at world seconds `at_s`, all near each other, by its plan's senses.
 
         To be asked once for each frame: gauges count from one to the next.
         """

@@ -16,10 +16,10 @@ from telemetry.mqtt import MqttAddress, parse_mqtt_url
 
 from .answers import write_answers
 from .devices import Format
-from .network import PUBLISHED_AFTER
 from .publish import Publisher
 from .scenario import Scenario, load_scenario
 from .traffic import Timeline, Traffic
+from .words import PUBLISHED_AFTER
 
 DEFAULT_START = datetime(2026, 1, 1, tzinfo=UTC)
 """Where output to a file starts unless told otherwise: fixed, so that one seed gives the same bytes."""
@@ -84,7 +84,7 @@ async def run(
         timeline = Timeline(_utc(start or DEFAULT_START), 1.0 if pace == "max" else pace)
         traffic = Traffic(scenario, seed=seed, start=timeline.start, fmt=fmt)
         if answers:
-            write_answers(answers, scenario, traffic.world, timeline, seed=seed)
+            write_answers(answers, scenario, traffic.scene, timeline, seed=seed)
         return await asyncio.to_thread(_write, traffic, timeline, out, end, progress)
     if pace == "max":
         first = _utc(start) if start else clock.now() - timedelta(seconds=scenario.duration)
@@ -93,7 +93,7 @@ async def run(
         timeline = Timeline(clock.now(), pace)
     traffic = Traffic(scenario, seed=seed, start=timeline.start, fmt=fmt)
     if answers:
-        write_answers(answers, scenario, traffic.world, timeline, seed=seed)
+        write_answers(answers, scenario, traffic.scene, timeline, seed=seed)
     wait = _Pace(clock, timeline, sleep) if live else None
     return await _publish(traffic, timeline, Publisher(out), end, wait, progress)
 
@@ -159,7 +159,7 @@ def _write(
     try:
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for event in traffic.events(end=end):
-                for message in event.messages(timeline.when(event.at)):
+                for message in event.messages(timeline.when):
                     file.write(message.line() + "\n")
                     count += 1
                 if progress:
@@ -185,7 +185,7 @@ async def _publish(
             at = event.at
             if pace is not None:
                 await pace.until(at)
-            for message in event.messages(timeline.when(at)):
+            for message in event.messages(timeline.when):
                 await publisher.put(message)
             if progress and end < inf:
                 progress(at / end)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
-from math import floor, inf
+from math import inf
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from decoders.registry import Registry, load_codecs
 
 from .adr import JOIN_SF, DataRates
 from .confirmed import Row, Talk
-from .devices import Format
 from .draws import uniform
 from .ether import NOTHING_SENT, Ether, Flags, Heard, Sent
 from .fleet import Fleet, Index
@@ -24,7 +23,7 @@ from .frames import Arrival, Frame, Hearing
 from .message import Message
 from .radio import airtime_s
 from .scenario import Scenario
-from .sensors.sampling import STEP_S
+from .servers import Format
 from .words import When, Words
 from .world.rain import Array
 
@@ -36,6 +35,8 @@ _AGAIN_S = 20.0
 _JOIN_SIZE = 5  # a join-request has 23 bytes, an empty frame 13, and 5 for what `airtime_s` counts itself
 _ATTEMPTS = 8  # of a confirmed frame, as Semtech's LoRaMac-node has it
 _AGAIN_S = 3.0  # RX2 and ACK_TIMEOUT of RP002-1.0.4, section 2.4
+_SHORTEST_S, _LONGEST_S = 60.0, 600.0
+_FRAMES_AT_ONCE = 4000
 _BURST_S = 0.05  # between two frames of a gateway that has its backhaul back
 _DUTY_CYCLE = 0.01  # of the band 921.4 to 922.0 MHz, as devices are set up
 
@@ -73,7 +74,8 @@ class Traffic:
 
     `start` is the wall-clock time of world second 0: it sets the time of day and makes the identifiers of
     this run, which differ from those of any other run. `interval` (seconds) replaces every device's own.
-    World time goes by in minutes: a frame meets all others of its minute, and what began before it.
+    World time goes by in stretches in which a device sends once, as a rule: a frame meets all others of its
+    stretch, and what began before it.
     """
 
     def __init__(
@@ -104,6 +106,8 @@ class Traffic:
         self._sessions = np.zeros(size, dtype=np.int64)
         self._f_cnt = np.zeros(size, dtype=np.int64)
         self._transmissions = np.zeros(size, dtype=np.int64)
+        shortest, mean = float(fleet.interval.min()), float(fleet.interval.mean())
+        self._stretch = max(min(shortest, _LONGEST_S, _FRAMES_AT_ONCE * mean / size), _SHORTEST_S)
         self._talks = {
             i: Talk(spec.datalog, self._recall)
             for i, spec in enumerate(fleet.specs[n] for n in fleet.spec.tolist())
@@ -129,9 +133,9 @@ class Traffic:
         if joins:
             self._joined[:] = False
             self._rates = DataRates(np.full(len(fleet.eui), JOIN_SF))
-        minute = floor(begin / STEP_S) * STEP_S
-        while minute < end:
-            until = min(minute + STEP_S, end)
+        now = begin
+        while now < end:
+            until = min(now + self._stretch, end)
             arrived: list[Arrival] = []
             while (device := np.flatnonzero(self._due < until)).size:
                 arrived += self._send(device)
@@ -139,10 +143,10 @@ class Traffic:
                 arrived.append(heapq.heappop(self._late)[2])
             yield from sorted(arrived, key=_order)
             self._forget(until)
-            minute += STEP_S
+            now = until
 
     def _send(self, device: Index) -> list[Arrival]:
-        """One transmission of each of `device`, all due within this minute."""
+        """One transmission of each of `device`, all due within this stretch."""
         fleet = self.fleet
         able = fleet.speaks(device, self._due[device])
         if not able.all():
@@ -192,35 +196,44 @@ class Traffic:
         return frames
 
     def _deliver(self, frames: list[Frame], sent: Sent, heard: Heard) -> tuple[list[Arrival], Flags]:
-        """The arrivals of this minute, and which frames got through at once; what gateways keep comes later."""
+        """The arrivals at once, and which frames got through at once; what gateways keep comes later."""
         arrivals: list[Arrival] = []
         live = np.zeros(len(frames), dtype=np.bool_)
-        rssi, snr = np.round(heard.rssi).astype(np.int64).tolist(), heard.snr.tolist()
-        columns = zip(
-            sent.number.tolist(), sent.begin_s.tolist(), sent.channel.tolist(),
-            sent.spreading_factor.tolist(), sent.airtime_s.tolist(),
-            self.fleet.charge[sent.device].tolist(), strict=True,
-        )  # fmt: skip
-        for n, (frame, column) in enumerate(zip(frames, columns, strict=True)):
-            number, begin, *rest = column
-            now, later = [], {}
-            for gateway in np.flatnonzero(heard.by[n]).tolist():
-                hearing = Hearing(gateway, rssi[n][gateway], snr[n][gateway])
-                until = self._ether.kept_until(gateway, begin) if self._ether.keeps else None
-                if until is None:
-                    now.append(hearing)
-                elif not frame.joining:
-                    later[gateway] = (until, hearing)
-            if now:
+        frame_of, gateway = np.nonzero(heard.by)
+        order = np.lexsort((-heard.snr[frame_of, gateway], frame_of))
+        frame_of, gateway = frame_of[order], gateway[order]
+        rssi = np.round(heard.rssi[frame_of, gateway]).astype(np.int64).tolist()
+        hearings = list(map(Hearing, gateway.tolist(), rssi, heard.snr[frame_of, gateway].tolist()))
+        ends = np.searchsorted(frame_of, np.arange(len(frames)), side="right").tolist()
+        charge = self.fleet.charge[sent.device].tolist()
+        first = 0
+        for n, (number, begin, airtime, channel, factor) in enumerate(
+            zip(*(column.tolist() for column in sent[1:]), strict=True)
+        ):
+            by, first = tuple(hearings[first : ends[n]]), ends[n]
+            if not by:
+                continue
+            arrival = Arrival(frames[n], number, begin, begin, channel, factor, airtime, charge[n], by)
+            if self._ether.keeps:
+                arrival = arrival._replace(heard=self._keep(arrival))
+            if arrival.heard:
                 live[n] = True
-                now.sort(key=_loudest)
-                arrivals.append(Arrival(frame, number, begin, begin, *rest, tuple(now)))
-            for gateway, (until, hearing) in later.items():
-                at = max(until, float(self._delivered[gateway]) + _BURST_S)
-                self._delivered[gateway] = at
-                late = Arrival(frame, number, begin, at, *rest, (hearing,))
-                heapq.heappush(self._late, (at, next(self._ticket), late))
+                arrivals.append(arrival)
         return arrivals, live
+
+    def _keep(self, arrival: Arrival) -> tuple[Hearing, ...]:
+        """Those who can deliver an arrival at once; of the others it arrives later, one after another."""
+        now = []
+        for hearing in arrival.heard:
+            until = self._ether.kept_until(hearing.gateway, arrival.sent)
+            if until is None:
+                now.append(hearing)
+            elif not arrival.frame.joining:
+                at = max(until, float(self._delivered[hearing.gateway]) + _BURST_S)
+                self._delivered[hearing.gateway] = at
+                late = arrival._replace(at=at, heard=(hearing,))
+                heapq.heappush(self._late, (at, next(self._ticket), late))
+        return tuple(now)
 
     def _go_on(self, frames: list[Frame], sent: Sent, heard: Heard, live: Flags) -> None:
         """When each sends again, and how fast."""
@@ -298,7 +311,3 @@ def history(
 
 def _order(arrival: Arrival) -> tuple[float, int, int]:
     return arrival.at, arrival.frame.device, arrival.number
-
-
-def _loudest(hearing: Hearing) -> float:
-    return -hearing.snr

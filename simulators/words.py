@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from uuid import UUID
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,28 @@ from .frames import Arrival, gateway
 from .members import Member, copied
 from .message import Message
 from .scenario import Scenario
-from .servers import Format, Origin, Reception, Session, Transmission
+from .servers import Format, Origin, Reception, Server, Session, Transmission
 from .servers.formats import FORMATS
 from .stations import Station
 
 When = Callable[[float], datetime]
 PUBLISHED_AFTER = timedelta(milliseconds=260)
 _STATUS_EVERY = 24
+_BACKHAUL = [timedelta(milliseconds=20 + n) for n in range(70)]
+_WORD = 0xFFFFFFFF
+_ODD = 0x9E3779B9
+# Random UUIDs (RFC 9562, section 5.4): four bits of version, two of variant.
+_FREE = ~(0xF << 76 | 0x3 << 62)
+_VERSION_4 = 0x4 << 76 | 0x2 << 62
+
+
+class _Known(NamedTuple):
+    """What stays the same of a device."""
+
+    server: Server
+    origin: Origin
+    name: bytes
+    confirmed: bool
 
 
 class Words:
@@ -40,15 +55,14 @@ class Words:
         self._fmt = fmt
         self._duplicates = scenario.network.duplicates
         self._gateways = [gateway(spec) for spec in scenario.gateways]
-        self._origins: dict[int, Origin] = {}
+        self._known: dict[int, _Known] = {}
         self._sessions: dict[int, tuple[int, Session]] = {}
         self._last = [-1] * len(fleet.eui)
-        copies = scenario.copies
         own = np.array([_place(scenario.stations[spec.station]) for spec in fleet.specs])
         self.places = own[fleet.spec]
         for i in np.flatnonzero(fleet.copy).tolist():
             station = scenario.stations[fleet.specs[fleet.spec[i]].station]
-            self.places[i] = _place(copied(station, int(fleet.copy[i]), copies))
+            self.places[i] = _place(copied(station, int(fleet.copy[i]), scenario.copies))
 
     def of(self, arrival: Arrival, when: When) -> Iterator[Message]:
         """What the broker gets of an arrival: sometimes the same twice, and a `status` now and then.
@@ -57,27 +71,27 @@ class Words:
         """
         frame = arrival.frame
         device = frame.device
-        server = FORMATS[self._fmt or self._fleet.specs[self._fleet.spec[device]].network]
-        if frame.joining:
+        known = self._known.get(device) or self._get_to_know(device)
+        if frame.joining or device not in self._sessions:
+            self._sessions[device] = (frame.session, self._session(known, frame.session))
             self._last[device] = -1
-            self._sessions[device] = (frame.session, self._session(device, frame.session))
-            sent, _ = self._transmission(arrival, when)
+        number, session = self._sessions[device]
+        if number != frame.session:
+            return
+        sent, luck = self._transmission(arrival, known, session, when)
+        server = known.server
+        if frame.joining:
             yield Message(*server.join(sent), sent.published)
-            return
-        if self._sessions.get(device, (frame.session,))[0] != frame.session:
-            return
-        sent, luck = self._transmission(arrival, when)
-        if frame.f_cnt <= self._last[device]:
-            if server.log is not None:
-                yield Message(*server.log(sent), sent.published)
-            return
-        self._last[device] = frame.f_cnt
-        message = Message(*server.up(sent), sent.published)
-        yield message
-        if luck < self._duplicates:
+        elif frame.f_cnt > self._last[device]:
+            self._last[device] = frame.f_cnt
+            message = Message(*server.up(sent), sent.published)
             yield message
-        if server.status is not None and frame.f_cnt % _STATUS_EVERY == 1:
-            yield Message(*server.status(sent), sent.published)
+            if luck < self._duplicates:
+                yield message
+            if server.status is not None and frame.f_cnt % _STATUS_EVERY == 1:
+                yield Message(*server.status(sent), sent.published)
+        elif server.log is not None:
+            yield Message(*server.log(sent), sent.published)
 
     def recalled(self, device: int, rows: tuple[Row, ...], when: When | None) -> tuple[Fields, int, bytes]:
         """Fields, port and payload of remembered rows, stamped by the device's clock; 2001 without a wall's."""
@@ -87,75 +101,66 @@ class Words:
         )
         return fleet.plan(device).records(stamped, fleet.specs[fleet.spec[device]].variables)
 
-    def _transmission(self, arrival: Arrival, when: When) -> tuple[Transmission, float]:
+    def _transmission(
+        self, arrival: Arrival, known: _Known, session: Session, when: When
+    ) -> tuple[Transmission, float]:
         """And a number between 0 and 1 that is the message's luck."""
-        frame = arrival.frame
-        device = frame.device
-        digest = blake2b(
-            f"{self._identity}/{self._fleet.eui[device]}/{arrival.number}".encode(), digest_size=32
-        ).digest()
-        time, arrived = when(arrival.sent), when(arrival.at)
-        counter = int(arrival.sent * 1e6) % (1 << 32)
-        receptions = tuple(
+        frame, sent, at = arrival.frame, arrival.sent, arrival.at
+        digest = blake2b(known.name + arrival.number.to_bytes(8, "big"), digest_size=28).digest()
+        time = when(sent)
+        arrived = time if at == sent else when(at)
+        counter, ticket, soon = int(sent * 1e6) & _WORD, int.from_bytes(digest[16:20], "big"), digest[20]
+        receptions = [
             Reception(
-                self._gateways[heard.gateway],
-                heard.rssi,
-                heard.snr,
-                arrived + timedelta(milliseconds=20 + (digest[16] + 89 * n) % 70),
-                int.from_bytes(digest[20:24], "big") ^ heard.gateway * 0x9E3779B9 & 0xFFFFFFFF,
+                self._gateways[number],
+                rssi,
+                snr,
+                arrived + _BACKHAUL[(soon + 89 * number) % len(_BACKHAUL)],
+                (ticket + number * _ODD) & _WORD,
                 counter,
             )
-            for n, heard in enumerate(arrival.heard)
-        )
+            for number, rssi, snr in arrival.heard
+        ]
         fields, f_port, payload = frame.fields, frame.f_port, frame.payload
         if frame.rows:
-            fields, f_port, payload = self.recalled(device, frame.rows, when)
-        sent = Transmission(
-            id=UUID(bytes=digest[:16], version=4).bytes,
-            origin=self._origin(device),
-            session=self._sessions[device][1] if device in self._sessions else self._first(device, frame.session),
-            time=time,
-            published=arrived + PUBLISHED_AFTER,
-            nanoseconds=1 + int.from_bytes(digest[:2], "big") % 999,
-            f_cnt=frame.f_cnt,
-            f_port=f_port,
-            payload=payload,
-            fields=fields,
-            channel=arrival.channel,
-            frequency=radio.CHANNELS_HZ[arrival.channel],
-            spreading_factor=arrival.spreading_factor,
-            airtime_s=arrival.airtime_s,
-            receptions=receptions,
-            battery=arrival.charge,
-            confirmed=self._fleet.specs[self._fleet.spec[device]].confirmed,
+            fields, f_port, payload = self.recalled(frame.device, frame.rows, when)
+        transmission = Transmission(
+            (int.from_bytes(digest[:16], "big") & _FREE | _VERSION_4).to_bytes(16, "big"),
+            known.origin,
+            session,
+            time,
+            arrived + PUBLISHED_AFTER,
+            1 + int.from_bytes(digest[21:23], "big") % 999,
+            frame.f_cnt,
+            f_port,
+            payload,
+            fields,
+            arrival.channel,
+            radio.CHANNELS_HZ[arrival.channel],
+            arrival.spreading_factor,
+            arrival.airtime_s,
+            tuple(receptions),
+            arrival.charge,
+            known.confirmed,
         )
-        return sent, int.from_bytes(digest[24:28], "big") / 2**32
+        return transmission, int.from_bytes(digest[24:28], "big") / 2**32
 
-    def _origin(self, device: int) -> Origin:
-        if (known := self._origins.get(device)) is None:
-            spec = self._fleet.specs[self._fleet.spec[device]]
-            member = Member(spec, int(self._fleet.copy[device]))
-            type_ = self._scenario.device_types[spec.device_type]
-            latitude, longitude = self.places[device].tolist()
-            known = self._origins[device] = Origin(
-                member.dev_eui,
-                "02" + spec.dev_eui[2:8].ljust(14, "0"),
-                member.name,
-                type_.vendor,
-                type_.model,
-                latitude,
-                longitude,
-            )
+    def _get_to_know(self, device: int) -> _Known:
+        spec = self._fleet.specs[self._fleet.spec[device]]
+        member = Member(spec, int(self._fleet.copy[device]))
+        type_ = self._scenario.device_types[spec.device_type]
+        latitude, longitude = self.places[device].tolist()
+        join_eui = "02" + spec.dev_eui[2:8].ljust(14, "0")
+        origin = Origin(
+            member.dev_eui, join_eui, member.name, type_.vendor, type_.model, latitude, longitude
+        )
+        name = blake2b(f"{self._identity}/{member.dev_eui}".encode(), digest_size=16).digest()
+        known = _Known(FORMATS[self._fmt or spec.network], origin, name, spec.confirmed)
+        self._known[device] = known
         return known
 
-    def _first(self, device: int, number: int) -> Session:
-        self._sessions[device] = (number, self._session(device, number))
-        return self._sessions[device][1]
-
-    def _session(self, device: int, number: int) -> Session:
-        digest = blake2b(
-            f"{self._identity}/{self._fleet.eui[device]}/session {number}".encode(), digest_size=20
-        ).digest()
+    def _session(self, known: _Known, number: int) -> Session:
+        digest = blake2b(known.name + b"session" + number.to_bytes(8, "big"), digest_size=20).digest()
         address = 0x2600_0000 | int.from_bytes(digest[:3], "big")
         return Session(f"{address:08x}", digest[4:])
 
