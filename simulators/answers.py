@@ -11,25 +11,28 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .course import Course, Measured
+import numpy as np
+
+from .course import Course
 from .devices import DeviceSpec
 from .hazards import hazards
 from .passages import Above, passages
 from .scenario import Scenario
+from .sensors.noise import noise_of
 from .sheet import AnswerLevel, AnswerSheet, Lie, Passage, Target, write_sheet
 from .traffic import Timeline
 from .truths import measured_by
 from .world.rain import Array
+from .world.scene import Scene
 
 _FRAMES = 3  # of which one must have arrived
 _HOLD_S = 10.0  # event time that a rule may wait for
-_MARGINS = {"water.level": 0.05}
-_USUAL_MARGIN = 0.02  # of the level
+_MARGIN_SD = 6.0  # by which no reading of a run is off
 
 
-def answer_sheet(scenario: Scenario, measured: Measured, timeline: Timeline, *, seed: int) -> AnswerSheet:
+def answer_sheet(scenario: Scenario, scene: Scene, timeline: Timeline, *, seed: int) -> AnswerSheet:
     """Of the scenario from its start to its end, at the times that `timeline` gives."""
-    course = Course(scenario, measured, timeline)
+    course = Course(scenario, scene, timeline)
     targets = tuple(target for device in scenario.devices for target in _targets(course, device))
     found = tuple(hazards(course))
     judged = {target.dev_eui for target in targets}.union(*(hazard.devices for hazard in found))
@@ -47,14 +50,14 @@ def answer_sheet(scenario: Scenario, measured: Measured, timeline: Timeline, *, 
 
 
 def write_answers(
-    path: Path, scenario: Scenario, measured: Measured, timeline: Timeline, *, seed: int
+    path: Path, scenario: Scenario, scene: Scene, timeline: Timeline, *, seed: int
 ) -> AnswerSheet:
     """The sheet as a file.
 
     Raises:
         UsageError: it cannot be written.
     """
-    sheet = answer_sheet(scenario, measured, timeline, seed=seed)
+    sheet = answer_sheet(scenario, scene, timeline, seed=seed)
     write_sheet(path, sheet)
     return sheet
 
@@ -78,7 +81,8 @@ def _targets(course: Course, device: DeviceSpec) -> Iterator[Target]:
 def _level(
     course: Course, device: DeviceSpec, metric: str, values: Array, step: Mapping[str, Any]
 ) -> AnswerLevel:
-    margin = _MARGINS.get(metric, _USUAL_MARGIN * abs(step["value"])) * max(device.noise, 1.0)
+    deviation = float(noise_of(metric).sd(np.array(step["value"], dtype=np.float64)))
+    margin = _MARGIN_SD * deviation * max(device.noise, 1.0)
     several = _FRAMES * device.interval
     late = several + _HOLD_S * course.timeline.speed
     found = passages(

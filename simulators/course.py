@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 import numpy as np
@@ -13,9 +12,7 @@ from .traffic import Timeline
 from .truths import Happening
 from .world.field import Series
 from .world.rain import Array
-
-Measured = Callable[[DeviceSpec, str], Series]
-"""What is really so where a device stands, by metric. KeyError for what cannot be measured there."""
+from .world.scene import Scene
 
 _STEP_S = 60.0
 
@@ -23,17 +20,17 @@ _STEP_S = 60.0
 class Course:
     """A scenario in its world. `times` (n,) are world seconds, every minute from its start to its end."""
 
-    def __init__(self, scenario: Scenario, measured: Measured, timeline: Timeline) -> None:
+    def __init__(self, scenario: Scenario, scene: Scene, timeline: Timeline) -> None:
         self.scenario = scenario
         self.timeline = timeline
         self.times: Array = np.arange(0.0, scenario.duration + 1e-3, _STEP_S)
         self.hours: Array = self.times / 3600.0
-        self._measured = measured
+        self._scene = scene
 
     def truth(self, device: DeviceSpec, metric: str) -> Series | None:
         """What the device should say, over world hours; None where that cannot be measured in this world."""
         try:
-            return self._measured(device, metric)
+            return self._scene.series(metric, self.scenario.spot(device))
         except KeyError:
             return None
 

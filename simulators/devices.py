@@ -24,7 +24,8 @@ Quantity = Literal["level", "rain", "air"]
 class DeviceSpec(Model):
     """A device of a scenario. It measures at `point`, a name of the basin's: its station's code by default.
 
-    `interval` is world time; `variables` go to the registry as they are; `noise` scales the sensor's noise.
+    `river_km` and `depth_m` are its own part of its place (`world.field.Place`). `interval` is world time;
+    `variables` go to the registry as they are; `noise` scales the sensor's noise.
     """
 
     dev_eui: str = Check(pattern="^[0-9a-f]{16}$")
@@ -32,6 +33,8 @@ class DeviceSpec(Model):
     device_type: str
     station: str
     point: str | None = None
+    river_km: float = 0.0
+    depth_m: float = Check(default=0.0, ge=0)
     interval: Duration
     network: Format
     variables: dict[str, float] = Check(default_factory=dict)
@@ -112,12 +115,15 @@ class Device:
     def rain_tips(self, world: World, t_h: float) -> int:
         """Tips since installation; a gauge catches a little more or less than falls over its area."""
         per_tip = self._entry("rain.total").scale
-        return floor((self._rain_before_mm + self._catch * world.rain_total(self.spec.place, t_h)) / per_tip)
+        return floor(
+            (self._rain_before_mm + self._catch * float(world.rain_total(self.spec.place, np.array(t_h))))
+            / per_tip
+        )
 
 
 def _ldds75(device: Device, world: World, t_h: float) -> Fields:
     """Distance to the water from above; resolution 1 mm, range 0.28–7.5 m (Dragino LDDS75 user manual)."""
-    level = world.level(device.spec.place, t_h) + device.noise(0.004)
+    level = float(world.level(device.spec.place, np.array(t_h))) + device.noise(0.004)
     (name, millimetres), *_ = device.put("water.level", level).items()
     assert isinstance(millimetres, float)
     if millimetres < 280.0:
@@ -142,7 +148,7 @@ def _dl_tbrg(device: Device, world: World, t_h: float) -> Fields:
 
 def _em300(device: Device, world: World, t_h: float) -> Fields:
     """Air temperature to 0.1 °C and humidity to 0.5 %."""
-    celsius, humidity = world.air(device.spec.place, t_h)
+    celsius, humidity = map(float, world.air(device.spec.place, np.array(t_h)))
     humidity = min(max(humidity + device.noise(0.8), 1.0), 100.0)
     return {
         **device.put("battery.level", round(device.battery * 100)),

@@ -10,21 +10,16 @@ from math import inf
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from telemetry.clock import Clock, SystemClock
 from telemetry.errors import UsageError
 from telemetry.mqtt import MqttAddress, parse_mqtt_url
 
 from .answers import write_answers
-from .course import Measured
-from .devices import DeviceSpec, Format
+from .devices import Format
 from .network import PUBLISHED_AFTER
 from .publish import Publisher
 from .scenario import Scenario, load_scenario
 from .traffic import Timeline, Traffic
-from .world.basin import World
-from .world.field import Series
 
 DEFAULT_START = datetime(2026, 1, 1, tzinfo=UTC)
 """Where output to a file starts unless told otherwise: fixed, so that one seed gives the same bytes."""
@@ -89,7 +84,7 @@ async def run(
         timeline = Timeline(_utc(start or DEFAULT_START), 1.0 if pace == "max" else pace)
         traffic = Traffic(scenario, seed=seed, start=timeline.start, fmt=fmt)
         if answers:
-            write_answers(answers, scenario, _measured(traffic.world), timeline, seed=seed)
+            write_answers(answers, scenario, traffic.scene, timeline, seed=seed)
         return await asyncio.to_thread(_write, traffic, timeline, out, end, progress)
     if pace == "max":
         first = _utc(start) if start else clock.now() - timedelta(seconds=scenario.duration)
@@ -98,7 +93,7 @@ async def run(
         timeline = Timeline(clock.now(), pace)
     traffic = Traffic(scenario, seed=seed, start=timeline.start, fmt=fmt)
     if answers:
-        write_answers(answers, scenario, _measured(traffic.world), timeline, seed=seed)
+        write_answers(answers, scenario, traffic.scene, timeline, seed=seed)
     wait = _Pace(clock, timeline, sleep) if live else None
     return await _publish(traffic, timeline, Publisher(out), end, wait, progress)
 
@@ -139,15 +134,6 @@ async def simulate(
         progress=progress,
         answers=answers,
     )
-
-
-def _measured(world: World) -> Measured:
-    def series(device: DeviceSpec, metric: str) -> Series:
-        if metric != "water.level":
-            raise KeyError(metric)
-        return lambda t_h: np.array([world.level(device.place, at) for at in t_h.tolist()])
-
-    return series
 
 
 class _Pace:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,14 @@ from pydantic import Field
 from decoders.device_types import DeviceType, Variable, builtin_device_types
 from telemetry.errors import UsageError
 
-from .devices import MODELS, DeviceSpec, Quantity
+from .devices import DeviceSpec
 from .network import GatewaySpec, NetworkSpec
 from .stations import Station, load_stations
-from .truths import FaultSpec, HazardSpec, OutageSpec, truth_faults
-from .world.basin import Basin, Storm, World
+from .truths import FaultSpec, HazardSpec, OutageSpec, measured_by, truth_faults
+from .world.basin import Basin, Storm
+from .world.field import Place
+from .world.scene import Scene, Spot, make_scene
+from .world.spec import WorldSpec
 from .yamlfile import Document, Duration, Loc, Model, Text, did_you_mean, unknown
 
 BUILTIN_FOLDER = Path(__file__).with_name("scenarios")
@@ -30,6 +33,7 @@ class _File(Model):
     duration: Duration
     speed: float = Field(gt=0, le=100_000)
     storms: list[Storm] = Field(default_factory=list)
+    world: WorldSpec | None = None
     network: NetworkSpec = NetworkSpec()
     gateways: list[GatewaySpec] = Field(min_length=1)
     devices: list[DeviceSpec] = Field(min_length=1)
@@ -70,6 +74,7 @@ class Scenario:
     speed: float
     basin: Basin
     storms: tuple[Storm, ...]
+    world: WorldSpec | None
     stations: Mapping[str, Station]
     device_types: Mapping[str, DeviceType]
     gateways: tuple[GatewaySpec, ...]
@@ -91,15 +96,23 @@ class Scenario:
             ),
         )
 
-    def world(self, *, seed: int, start_hour: float = 0.0) -> World:
-        """The world this scenario plays in; `start_hour` is the local time of day at its start."""
-        return World(
+    def scene(self, *, seed: int, start_hour: float = 0.0) -> Scene:
+        """What can be measured in this scenario; `start_hour` is the local time of day at its start."""
+        return make_scene(
+            self.world,
             self.basin,
             self.storms,
             duration_h=self.duration / 3600.0,
             seed=seed,
             start_hour=start_hour,
         )
+
+    def spot(self, device: DeviceSpec) -> Spot:
+        """Where a device measures: its station's coordinates, and its own along the river and in depth."""
+        at, along = self.stations[device.station], {"river_km": device.river_km, "depth_m": device.depth_m}
+        if self.world is None:
+            return Spot(device.place, Place(**along))
+        return Spot(device.place, self.world.origin.place(at.latitude, at.longitude, **along))
 
 
 def list_scenarios() -> list[str]:
@@ -124,6 +137,7 @@ def load_scenario(
     basin_document.refuse(basin.faults())
     stations = load_stations(path.parent / content.stations if content.stations else None)
     document.refuse(_faults(content, basin, stations, types))
+    document.refuse(_nothing_to_measure(content, basin, types))
     return Scenario(
         id=path.stem,
         path=path,
@@ -133,6 +147,7 @@ def load_scenario(
         speed=content.speed,
         basin=basin,
         storms=tuple(content.storms),
+        world=content.world,
         stations=stations,
         device_types=types,
         gateways=tuple(content.gateways),
@@ -166,31 +181,40 @@ def _faults(
         found += unknown(("storms", i, "catchment"), storm.catchment, basin.catchments)
     found += _repeated("gateways", "id", [gateway.id for gateway in content.gateways])
     found += _repeated("devices", "dev_eui", [device.dev_eui for device in content.devices])
-    places: dict[Quantity, Collection[str]] = {
-        "level": [point.code for point in basin.points],
-        "rain": basin.catchments,
-        "air": basin.climates,
-    }
+    if content.world is not None:
+        found += [(("world", *loc), cause) for loc, cause in content.world.faults(basin)]
     for i, device in enumerate(content.devices):
         at: tuple[str | int, ...] = ("devices", i)
         found += unknown((*at, "station"), device.station, stations)
         found += unknown((*at, "device_type"), device.device_type, types)
+        if device.point is not None:
+            found += unknown((*at, "point"), device.point, basin.names())
         if (type_ := types.get(device.device_type)) is None:
             continue
-        if (model := MODELS.get(type_.codec)) is None:
-            cause = f"{type_.codec!r} cannot be simulated, only {', '.join(sorted(MODELS))}"
-            found.append(((*at, "device_type"), cause))
-            continue
-        if device.point is not None:
-            found += unknown((*at, "point"), device.point, places[model.quantity])
-        elif device.station in stations:
-            found += unknown((*at, "station"), device.station, places[model.quantity], "; set point")
         needed = {e.offset.name for e in type_.mapping if isinstance(e.offset, Variable)}
         found += [
             ((*at, "variables"), f"{name} is needed by a {type_.id}")
             for name in sorted(needed - device.variables.keys())
         ]
     return found + truth_faults(content, types)
+
+
+def _nothing_to_measure(
+    content: _File, basin: Basin, types: Mapping[str, DeviceType]
+) -> Iterator[tuple[Loc, str]]:
+    """Devices that stand where there is nothing of what they measure."""
+    scene = make_scene(content.world, basin, content.storms, duration_h=0.0, seed=0)
+    for i, device in enumerate(content.devices):
+        measured = measured_by(device, types)
+        if measured & scene.metrics(device.place):
+            continue
+        where = sorted(name for name in set(basin.names()) if measured & scene.metrics(name))
+        cures = [f"set point to one of {', '.join(where)}"] if where else []
+        cause = (
+            f"a {device.device_type} finds nothing to measure at {device.place!r}; "
+            f"{' or '.join([*cures, 'describe it in `world:`'])}"
+        )
+        yield ("devices", i, "point" if device.point else "station"), cause
 
 
 def _repeated(key: str, name: str, values: list[str]) -> list[tuple[Loc, str]]:

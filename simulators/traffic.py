@@ -66,7 +66,7 @@ class Traffic:
         registry = codecs or load_codecs()
         local = start + _LOCAL_TIME
         hour = local.hour + local.minute / 60.0 + local.second / 3600.0
-        self.world: World = scenario.world(seed=seed, start_hour=hour)
+        self.scene = scenario.scene(seed=seed, start_hour=hour)
         self._devices: list[tuple[Device, Link]] = []
         for spec in scenario.devices:
             if interval is not None:
@@ -100,7 +100,7 @@ class Traffic:
                 yield Event(at, _joining(device, link))
                 heapq.heappush(due, (at + _JOIN_TO_FIRST_FRAME_S, index, False))
                 continue
-            yield Event(at, _reporting(device, link, self.world, at))
+            yield Event(at, _reporting(device, link, self.scene.world, at))
             gap = device.spec.interval * (1.0 + _JITTER * (2.0 * float(device.rng.random()) - 1.0))
             heapq.heappush(due, (at + gap, index, False))
 

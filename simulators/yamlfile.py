@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from telemetry.errors import UsageError
 
@@ -26,6 +26,11 @@ def _duration(value: object) -> object:
 
 Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 """Seconds; in the file a number with its unit."""
+
+Hours = Annotated[Duration, AfterValidator(lambda seconds: seconds / 3600.0)]
+"""Hours; in the file a number with its unit, too."""
+
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Model(BaseModel):

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from ..yamlfile import Duration, Loc, Model
+from ..yamlfile import Duration, Loc, Model, Positive
 from . import air, rain, river
+from .field import Series
+from .position import Position
+from .series import Span
 from .tide import tide
 
-Positive = Annotated[float, Field(gt=0)]
 STEP_S = 300.0
 SPIN_UP_H = 72.0
 """The world is computed from so long before its time zero, so that earlier storms have left their trace."""
+
+
+def span(duration_h: float) -> Span:
+    """The time over which a scenario's world is computed."""
+    return Span(-SPIN_UP_H, duration_h, STEP_S / 3600.0)
 
 
 class Storm(Model):
@@ -31,13 +40,24 @@ class Storm(Model):
 
 
 class Catchment(Model):
-    """Land that drains to one point. Its base flow stands for all that today's rain did not bring."""
+    """Land that drains to one point. Its base flow stands for all that today's rain did not bring.
+
+    Moving cells of rain fall on the disk of `radius_km` around `centre`, and on no land that has none.
+    """
 
     area_km2: Positive
     runoff: float = Field(gt=0, le=1)
     reservoirs: int = Field(ge=1, le=10)
     storage_time: Duration
     base_m3s: float = Field(ge=0)
+    centre: Position | None = None
+    radius_km: Positive | None = None
+
+    @model_validator(mode="after")
+    def _whole_disk(self) -> Catchment:
+        if (self.centre is None) != (self.radius_km is None):
+            raise ValueError("centre and radius_km belong together")
+        return self
 
 
 class Inflow(Model):
@@ -146,6 +166,10 @@ class Basin(Model):
     points: list[Point]
     climates: dict[str, Climate] = Field(default_factory=dict)
 
+    def names(self) -> list[str]:
+        """What a device can stand at: points, catchments and climates."""
+        return [*(point.code for point in self.points), *self.catchments, *self.climates]
+
     def faults(self) -> list[tuple[Loc, str]]:
         """Names that lead nowhere, with the place where each stands."""
         found: list[tuple[Loc, str]] = []
@@ -167,48 +191,76 @@ class Basin(Model):
 
 
 class World:
-    """What can be measured, at any world time in hours from the scenario's start.
+    """What can be measured of a basin, at any world times: hours from the scenario's start, of any shape.
 
     Outside the computed span flows, levels and rain totals keep their first or last value, while tide and
-    air go on, so a world can be watched for ever. Same basin, storms, seed and hour: same world.
+    air go on, so a world can be watched for ever. Same basin, storms, seed and hour: same world. `falling`
+    is more rain on catchments, in mm for each step of `span(duration_h)`.
     """
 
     def __init__(
-        self, basin: Basin, storms: Sequence[Storm], *, duration_h: float, seed: int, start_hour: float = 0.0
+        self,
+        basin: Basin,
+        storms: Sequence[Storm],
+        *,
+        duration_h: float,
+        seed: int,
+        start_hour: float = 0.0,
+        falling: Mapping[str, rain.Array] = MappingProxyType({}),
     ) -> None:
-        count = round((SPIN_UP_H + duration_h) * 3600.0 / STEP_S)
-        edges = np.linspace(-SPIN_UP_H, count * STEP_S / 3600.0 - SPIN_UP_H, count + 1, dtype=np.float64)
+        edges = span(duration_h).edges
         self._hours = edges[1:]
         self._start_hour = start_hour
         self._climates = basin.climates
-        self._rain = {name: _rain(name, edges, storms, seed) for name in basin.catchments}
+        self._rain = {
+            name: _rain(name, edges, storms, seed) + falling.get(name, 0.0) for name in basin.catchments
+        }
         self._total = {name: np.cumsum(depths) for name, depths in self._rain.items()}
         self._flow: dict[str, rain.Array] = {}
         self._level: dict[str, rain.Array] = {}
-        self._tides: dict[str, Callable[[float], float]] = {}
+        self._tides: dict[str, list[tuple[str, float, float]]] = {}
         runoffs = {name: self._runoff(name, catchment) for name, catchment in basin.catchments.items()}
         for point in basin.points:
-            self._add(point, sum((self._arriving(i, runoffs) for i in point.inflows), np.zeros(count)))
+            self._add(
+                point, sum((self._arriving(i, runoffs) for i in point.inflows), np.zeros(len(edges) - 1))
+            )
 
-    def level(self, point: str, t_h: float) -> float:
+    def quantities(self, name: str) -> dict[str, Series]:
+        """What is measured at the point, in the catchment and in the climate of that name, by metric."""
+        found: dict[str, Series] = {}
+        if name in self._level:
+            found |= {"water.level": partial(self.level, name), "water.flow": partial(self.flow, name)}
+        if name in self._rain:
+            found |= {
+                "rain.total": partial(self.rain_total, name),
+                "rain.rate": partial(self.rain_rate, name),
+            }
+        if name in self._climates:
+            found |= {
+                "air.temperature": lambda t_h: self.air(name, t_h)[0],
+                "air.humidity": lambda t_h: self.air(name, t_h)[1],
+            }
+        return found
+
+    def level(self, point: str, t_h: rain.Array) -> rain.Array:
         """Water level in m above the point's datum."""
-        level = self._at(self._level[point], t_h)
-        return level + self._tides[point](t_h) if point in self._tides else level
+        level = np.interp(t_h, self._hours, self._level[point])
+        return level + tide(t_h, self._tides[point]) if point in self._tides else level
 
-    def flow(self, point: str, t_h: float) -> float:
+    def flow(self, point: str, t_h: rain.Array) -> rain.Array:
         """Discharge in m³/s; below a reservoir, what it lets out."""
-        return self._at(self._flow[point], t_h)
+        return np.interp(t_h, self._hours, self._flow[point])
 
-    def rain_total(self, catchment: str, t_h: float) -> float:
+    def rain_total(self, catchment: str, t_h: rain.Array) -> rain.Array:
         """mm fallen since the world began, `SPIN_UP_H` before the start."""
-        return float(np.interp(t_h, self._hours, self._total[catchment], left=0.0))
+        return np.interp(t_h, self._hours, self._total[catchment], left=0.0)
 
-    def rain_rate(self, catchment: str, t_h: float) -> float:
+    def rain_rate(self, catchment: str, t_h: rain.Array) -> rain.Array:
         """mm/h."""
-        depth = float(np.interp(t_h, self._hours, self._rain[catchment], left=0.0, right=0.0))
-        return depth * 3600.0 / STEP_S
+        depth = np.interp(t_h, self._hours, self._rain[catchment], left=0.0, right=0.0)
+        return depth * (3600.0 / STEP_S)
 
-    def air(self, place: str, t_h: float) -> tuple[float, float]:
+    def air(self, place: str, t_h: rain.Array) -> tuple[rain.Array, rain.Array]:
         """Temperature in °C and relative humidity in % at one of the basin's climates."""
         climate = self._climates[place]
         celsius = air.temperature(
@@ -218,9 +270,6 @@ class World:
             rain_mm_h=self.rain_rate(climate.catchment, t_h),
         )
         return celsius, air.relative_humidity(celsius, climate.dew_point_c)
-
-    def _at(self, series: rain.Array, t_h: float) -> float:
-        return float(np.interp(t_h, self._hours, series))
 
     def _runoff(self, name: str, catchment: Catchment) -> rain.Array:
         direct = river.runoff(self._rain[name], catchment.area_km2, catchment.runoff, STEP_S)
@@ -255,8 +304,7 @@ class World:
         elif point.tidal is not None:
             t = point.tidal
             self._level[point.code] = t.mean_m + t.backwater_m_per_m3s * (inflow - t.flow_m3s)
-            harmonics = [(c.name, c.amplitude_m, c.phase_deg) for c in t.constituents]
-            self._tides[point.code] = lambda t_h: tide(t_h, harmonics)
+            self._tides[point.code] = [(c.name, c.amplitude_m, c.phase_deg) for c in t.constituents]
 
 
 def _rain(catchment: str, edges: rain.Array, storms: Sequence[Storm], seed: int) -> rain.Array:

@@ -15,9 +15,6 @@ from .series import Noise, Span
 _RAIN_SOAKED = 60.0  # % that fuel tends to in rain
 _KMH = 3.6
 
-_temperature = np.vectorize(air.temperature, otypes=[np.float64], excluded=["mean", "swing"])
-_humidity = np.vectorize(air.relative_humidity, otypes=[np.float64])
-
 
 class Noon(NamedTuple):
     """What the Fire Weather Index asks of a day at noon: °C, %, km/h, and mm in the 24 hours before."""
@@ -91,7 +88,7 @@ class FireWeather:
         """°C."""
         s = self._season
         hour = self._start_hour + np.asarray(t_h, dtype=np.float64)
-        day: Array = _temperature(hour, mean=s.mean_c, swing=s.swing_c, rain_mm_h=self._rain(t_h))
+        day = air.temperature(hour, mean=s.mean_c, swing=s.swing_c, rain_mm_h=self._rain(t_h))
         return day + s.scatter_c * self._warmer(t_h)
 
     def humidity(self, t_h: Array) -> Array:
@@ -99,8 +96,7 @@ class FireWeather:
         s = self._season
         days = (np.clip(t_h, self._span.begin_h, self._span.end_h) - self._span.begin_h) / 24.0
         dew = s.dew_point_c - s.drying_c_day * days + s.scatter_c * self._moister(t_h)
-        humidity: Array = _humidity(self.temperature(t_h), dew)
-        return humidity
+        return air.relative_humidity(self.temperature(t_h), dew)
 
     def noon(self, day: int) -> Noon:
         """The inputs of the FWI at 12 h local time of the `day`-th day (0: the one of world hour 0)."""

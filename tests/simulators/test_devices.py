@@ -28,7 +28,7 @@ def make(flood: Scenario) -> Callable[..., Device]:
 
 @pytest.fixture
 def world(flood: Scenario) -> World:
-    return flood.world(seed=1)
+    return flood.scene(seed=1).world
 
 
 def _values(device: Device, frame: Frame) -> dict[str, float]:

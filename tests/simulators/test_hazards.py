@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from simulators.answers import answer_sheet
-from simulators.devices import DeviceSpec
 from simulators.scenario import BUILTIN_FOLDER, Scenario, load_scenario
 from simulators.sheet import AnswerSheet, Hazard
 from simulators.traffic import Timeline
 from simulators.world.field import Series
 from simulators.world.rain import Array
+from simulators.world.scene import Scene, Spot
 from telemetry.errors import UsageError
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -78,13 +78,18 @@ def test_what_leads_nowhere_is_refused(
     assert any(f": {path}: " in line and cause in line for line in str(refused.value).splitlines())
 
 
-def sheet_of(scenario: Scenario, level: Callable[[Array], Array]) -> AnswerSheet:
-    """Of a world in which all water stands at `level`, over hours, and nothing else is to be measured."""
+class Pool(Scene):
+    """A world in which all water stands at `level`, over hours, and nothing else is to be measured."""
 
-    def measured(_: DeviceSpec, metric: str) -> Series:
-        return {"water.level": level}[metric]
+    def __init__(self, level: Series) -> None:
+        self._level = level
 
-    return answer_sheet(scenario, measured, Timeline(START, 1.0), seed=1)
+    def series(self, metric: str, _: Spot) -> Series:
+        return {"water.level": self._level}[metric]
+
+
+def sheet_of(scenario: Scenario, level: Series) -> AnswerSheet:
+    return answer_sheet(scenario, Pool(level), Timeline(START, 1.0), seed=1)
 
 
 def hours(at: datetime | None) -> float | None:
@@ -96,7 +101,7 @@ def wave(t_h: Array) -> Array:
     return 104.0 + np.interp(t_h, [10.0, 11.0, 12.0, 13.0], [0.0, 3.0, 3.0, 0.0])
 
 
-def found(scenario: Scenario, level: Callable[[Array], Array]) -> Any:
+def found(scenario: Scenario, level: Series) -> Any:
     return [(hours(h.begins), hours(h.ends), h.peak) for h in sheet_of(scenario, level).hazards]
 
 

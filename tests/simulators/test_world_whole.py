@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from inspect import Parameter, signature
 
 import numpy as np
 import pytest
+import yaml
 
 from simulators import world
+from simulators.world import spec as specs
 from simulators.world.air_quality import City, Haze
 from simulators.world.cells import RainCells, Spell, born
 from simulators.world.current import Current
@@ -22,6 +25,7 @@ from simulators.world.slope import Slope
 from simulators.world.soil import Soil
 from simulators.world.water_quality import WaterBody
 from simulators.world.wind import Wind, WindClimate
+from simulators.yamlfile import Model
 from telemetry.catalogue import CATALOGUE
 from tests.docs.pages import DOCS, ROOT, blocks, section, table_rows
 
@@ -80,10 +84,57 @@ def test_the_page_names_every_module_and_metric() -> None:
     table = section(text, "## What there is")
     told = {name for row in table_rows(table)[1:] for name in re.findall(r"\w+", row[0])}
     modules = {path.stem for path in (ROOT / "simulators" / "world").glob("*.py")}
-    assert modules - told == {"__init__", "field", "series"}
+    assert modules - told == {"__init__", "field", "position", "scene", "series", "spec"}
     for name in FIELDS:
         assert f"`{name}`" in table or f"`.{name.partition('.')[2]}`" in table, name
     assert world.__doc__
+
+
+MADE_OF: Mapping[str, tuple[type[Model], type]] = {
+    "wind": (specs.WindSpec, WindClimate),
+    "rain": (specs.SpellSpec, Spell),
+    "city": (specs.CitySpec, City),
+    "haze": (specs.HazeSpec, Haze),
+    "fires": (specs.FireSpec, Fire),
+    "fire_weather": (specs.FireWeatherSpec, DrySeason),
+    "soil": (specs.SoilSpec, Soil),
+    "slope": (specs.SlopeSpec, Slope),
+    "water": (specs.WaterSpec, WaterBody),
+    "current": (specs.CurrentSpec, Current),
+    "discharge": (specs.DischargeSpec, Reach),
+    "estuary": (specs.EstuarySpec, Estuary),
+}
+
+
+def test_the_page_tells_every_key_of_a_scenario_s_world_and_its_default() -> None:
+    text = section((DOCS / "reference" / "world.md").read_text(encoding="utf-8"), "## In a scenario")
+    told: dict[str, dict[str, str]] = {}
+    for part, keys, _, default in table_rows(text)[1:]:
+        names = keys.replace("`", "").split(", ")
+        several = default.split(", ") if len(names) > 1 and default.count(",") == len(names) - 1 else None
+        values = several or [default] * len(names)
+        told.setdefault(part, {}).update(zip(names, values, strict=True))
+    assert set(told) == set(specs.WorldSpec.model_fields)
+    for part, (model, made) in MADE_OF.items():
+        keys = {field.alias or name: name for name, field in model.model_fields.items()}
+        assert set(told[part]) == set(keys), part
+        parameters = signature(made).parameters
+        for key, name in keys.items():
+            default = parameters[name].default if name in parameters else Parameter.empty
+            if isinstance(default, float):
+                number, unit = re.fullmatch(r"([\d.]+)([a-z]?)", told[part][key]).groups()  # type: ignore[union-attr]
+                assert float(number) * (24.0 if unit == "d" else 1.0) == default, (part, key)
+            elif default is Parameter.empty and model.model_fields[name].is_required():
+                assert told[part][key] == "needed", (part, key)
+    for inner in (specs.HarmonicSpec, specs.ReleaseSpec, specs.SoilTypeSpec):
+        assert all(f"`{field.alias or name}`" in text for name, field in inner.model_fields.items())
+
+
+def test_the_page_s_example_of_a_scenario_is_one() -> None:
+    (example,) = blocks("reference/world.md", "yaml")
+    spec = specs.WorldSpec.model_validate(yaml.safe_load(example)["world"])
+    assert spec.city is not None
+    assert spec.haze[0].duration_h == 48.0
 
 
 def test_the_page_s_example_runs() -> None:
