@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 
 from alerting.watch import Watch, read_watch
-from simulators.answers import AnswerLevel, AnswerSheet, Target
-from simulators.score import Change, Rules, Tally, score
+from simulators.score import Change, Rules, Score, score
+from simulators.sheet import AnswerLevel, AnswerSheet, Target
 from telemetry.store.pool import async_connect
 
 # What was withdrawn was never so; who closes an alert ends it.
@@ -28,9 +28,10 @@ _CHANGES = """
 """
 
 
-async def score_store(url: str, sheet: AnswerSheet, since: datetime | None = None) -> list[Tally]:
-    """A tally for each rule and level that the sheet can judge, of transitions since then: all by default."""
-    euis = sorted({target.dev_eui for target in sheet.targets})
+async def score_store(url: str, sheet: AnswerSheet, since: datetime | None = None) -> Score:
+    """Of transitions since then: all by default."""
+    sensors = {target.dev_eui for target in sheet.targets}
+    euis = sorted(sensors.union(*(hazard.devices for hazard in sheet.hazards)))
     async with await async_connect(url, application="quantrac score", autocommit=True) as connection:
         rules = await _rules(connection, euis)
         values = {"euis": euis, "since": since or "-infinity"}

@@ -6,7 +6,7 @@ All of it is in the answer sheet (`simulators.answers`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -17,13 +17,29 @@ from .network import GatewaySpec
 from .yamlfile import Duration, Loc, Model, Text, unknown
 
 FaultKind = Literal["stuck", "bias", "drift", "spike", "noise", "silent", "battery"]
-Hours = Annotated[float, Field(ge=0)]
+Crossing = Literal["above", "below", "rises_per_h"]
 _WHOLE_DEVICE: tuple[FaultKind, ...] = ("silent", "battery")
 _IN_THE_UNIT: tuple[FaultKind, ...] = ("bias", "drift", "spike")
 _WITHOUT_AMOUNT: tuple[FaultKind, ...] = ("stuck", "silent")
 
 
-class FaultSpec(Model):
+class Happening(Model):
+    """Something between two times of the world."""
+
+    begins_h: float = Field(ge=0)
+    duration: Duration
+
+    @property
+    def ends_h(self) -> float:
+        return self.span[1] / 3600.0
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """World seconds of begin and end."""
+        return self.begins_h * 3600.0, self.begins_h * 3600.0 + self.duration
+
+
+class FaultSpec(Happening):
     """A sensor that fails from world hour `begins_h` on: it says what is not so, or nothing.
 
     `amount` is in the unit of `metric`, a day for ``drift``; times the usual deviation for ``noise``; the
@@ -33,8 +49,6 @@ class FaultSpec(Model):
     device: str
     kind: FaultKind
     metric: str | None = None
-    begins_h: Hours
-    duration: Duration
     amount: float | None = None
 
     @model_validator(mode="after")
@@ -50,25 +64,15 @@ class FaultSpec(Model):
             raise ValueError(f"{self.kind} is of the whole device; leave metric out")
         return self
 
-    @property
-    def ends_h(self) -> float:
-        return self.begins_h + self.duration / 3600.0
 
-
-class OutageSpec(Model):
+class OutageSpec(Happening):
     """Gateways (all of them when None) that are deaf, or whose way to the server is cut: `backhaul`.
 
     What a gateway without backhaul hears it keeps, and delivers in a burst afterwards.
     """
 
     gateways: tuple[str, ...] | None = Field(default=None, min_length=1)
-    begins_h: Hours
-    duration: Duration
     backhaul: bool = False
-
-    @property
-    def ends_h(self) -> float:
-        return self.begins_h + self.duration / 3600.0
 
 
 class HazardSpec(Model):
@@ -85,9 +89,22 @@ class HazardSpec(Model):
 
     @model_validator(mode="after")
     def _one_limit(self) -> HazardSpec:
-        if [self.above, self.below, self.rises_per_h].count(None) != 2:
+        if len(self._limits()) != 1:
             raise ValueError("give exactly one of above, below and rises_per_h")
         return self
+
+    @property
+    def crossing(self) -> tuple[Crossing, float]:
+        """Which way, and what is crossed."""
+        return self._limits()[0]
+
+    def _limits(self) -> list[tuple[Crossing, float]]:
+        given: tuple[tuple[Crossing, float | None], ...] = (
+            ("above", self.above),
+            ("below", self.below),
+            ("rises_per_h", self.rises_per_h),
+        )
+        return [(crossed, limit) for crossed, limit in given if limit is not None]
 
 
 class _Content(Protocol):
@@ -112,7 +129,7 @@ def truth_faults(content: _Content, types: Mapping[str, DeviceType]) -> list[tup
     found: list[tuple[Loc, str]] = []
     devices = {device.dev_eui: device for device in content.devices}
     gateways = [gateway.id for gateway in content.gateways]
-    happening: tuple[tuple[str, Sequence[FaultSpec | OutageSpec]], ...] = (
+    happening: tuple[tuple[str, Sequence[Happening]], ...] = (
         ("faults", content.faults),
         ("outages", content.outages),
     )

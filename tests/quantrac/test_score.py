@@ -17,9 +17,9 @@ from quantrac.commands.rules import load_rules
 from quantrac.demo import register
 from quantrac.embedded import BrokerInfo
 from quantrac.seed import seed
-from simulators.answers import read_answers
 from simulators.run import simulate
 from simulators.scenario import load_scenario
+from simulators.sheet import read_answers
 from telemetry.clock import SystemClock
 from telemetry.settings import StoreSettings
 from telemetry.store.pool import Pool

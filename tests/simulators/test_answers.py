@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from simulators.answers import AnswerSheet, passages, read_answers, write_answers
+from simulators.answers import write_answers
 from simulators.run import DEFAULT_START, simulate
 from simulators.scenario import Scenario
+from simulators.sheet import AnswerSheet, read_answers
 from simulators.traffic import Timeline, Traffic
 from telemetry.errors import UsageError
 
@@ -17,33 +19,8 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def _sheet(scenario: Scenario, path: Path, speed: float = 1.0) -> AnswerSheet:
-    world = Traffic(scenario, seed=1, start=START).world
-    return write_answers(path, scenario, world, Timeline(START, speed), seed=1)
-
-
-def test_passages_of_a_triangle() -> None:
-    found = list(passages([0, 10, 20], [0.0, 2.0, 0.0], 1.0, 0.5))
-    assert found == [(2.5, 5.0, 7.5, 15.0, 17.5, 2.0)]
-    assert list(passages([0, 10, 20], [0.0, 0.4, 0.0], 1.0, 0.5)) == []
-
-
-def test_within_the_margin_nothing_is_sure() -> None:
-    (near,) = passages([0, 10, 20], [0.0, 1.2, 0.0], 1.0, 0.5)
-    assert (near.proven, near.peak) == (None, 1.2)
-    assert near.rising is not None
-    (below,) = passages([0, 10, 20], [0.0, 0.8, 0.0], 1.0, 0.5)
-    assert (below.rising, below.falling, below.proven) == (None, None, None)
-
-
-def test_a_dip_within_the_margin_is_one_passage_and_a_deeper_one_two() -> None:
-    times = [0, 10, 20, 30, 40]
-    assert len(list(passages(times, [0, 2.0, 0.8, 2.0, 0], 1.0, 0.5))) == 1
-    assert len(list(passages(times, [0, 2.0, 0.2, 2.0, 0], 1.0, 0.5))) == 2
-
-
-def test_what_began_before_and_ends_after_has_no_bounds() -> None:
-    (whole,) = passages([0, 10], [3.0, 3.0], 1.0, 0.5)
-    assert whole == (None, None, 0, None, None, 3.0)
+    scene = Traffic(scenario, seed=1, start=START).scene
+    return write_answers(path, scenario, scene, Timeline(START, speed), seed=1)
 
 
 def test_the_flood_passes_these_levels_and_the_world_agrees(flood: Scenario, tmp_path: Path) -> None:
@@ -55,11 +32,11 @@ def test_the_flood_passes_these_levels_and_the_world_agrees(flood: Scenario, tmp
         if level.passages
     }
     assert set(found) == {("phu-hiep", 1), ("phu-hiep", 2), ("ta-lai", 1), ("tri-an", 1)}
-    world = Traffic(flood, seed=1, start=START).world
+    world = Traffic(flood, seed=1, start=START).scene.world
     (second,) = found["phu-hiep", 2]
     assert second.rising_at is not None
     hour = (second.rising_at - START) / timedelta(hours=1)
-    assert world.level("phu-hiep", hour) == pytest.approx(105.5, abs=0.002)
+    assert world.level("phu-hiep", np.array(hour)) == pytest.approx(105.5, abs=0.002)
     assert second.sure
     assert second.peak > 106
     assert read_answers(tmp_path / "đáp-án.json") == sheet
@@ -85,8 +62,14 @@ async def test_a_run_writes_it_beside_its_output(tmp_path: Path) -> None:
 
 
 def test_a_sheet_that_is_none_is_told_with_its_fault(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('{"scenario": "a", "seed": "?"}')
+    (tmp_path / "x.json").write_text('{"version": 2, "scenario": "a", "seed": "?"}')
     with pytest.raises(UsageError, match=r"x\.json: seed: "):
+        read_answers(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text('{"version": 1, "scenario": "a"}')
+    with pytest.raises(UsageError, match=r"version 1, .* write the sheet again with `quantrac simulate"):
+        read_answers(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text("[1]")
+    with pytest.raises(UsageError, match="no answer sheet"):
         read_answers(tmp_path / "x.json")
     with pytest.raises(UsageError, match="cannot be read"):
         read_answers(tmp_path / "none")

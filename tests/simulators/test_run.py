@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from simulators.publish import Publisher
@@ -187,8 +188,8 @@ def test_history_is_calm_and_joins_the_run(flood: Scenario) -> None:
     ]
     assert max(levels) < 104.4
     assert max(levels) - min(levels) > 0.02
-    world = Traffic(flood, seed=1, start=START).world
-    assert levels[-1] == pytest.approx(world.level("phu-hiep", 0.0), abs=0.03)
+    world = Traffic(flood, seed=1, start=START).scene.world
+    assert levels[-1] == pytest.approx(world.level("phu-hiep", np.array(0.0)), abs=0.03)
 
 
 def test_timeline() -> None:

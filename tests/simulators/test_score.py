@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
-from simulators.answers import AnswerLevel, AnswerSheet, Passage, Target
-from simulators.score import Change, Tally, score
+import pytest
+
+from simulators.score import Change, Finding, Score, score
+from simulators.sheet import AnswerLevel, AnswerSheet, Hazard, Lie, Passage, Target
+from simulators.yamlfile import Text
 
 T = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -28,14 +31,26 @@ def passage(rising: float | None, falling: float | None, *, sure: bool = True) -
     )
 
 
-def judged(found: list[tuple[float, int]], *passages: Passage, level: int = 1) -> dict[str, Any]:
+def scored(
+    found: list[tuple[float, int]],
+    *passages: Passage,
+    level: int = 1,
+    lies: tuple[Lie, ...] = (),
+    hazards: tuple[Hazard, ...] = (),
+) -> Score:
     """`found`: (minute, level) of one rule's alert on the sheet's one sensor, known a minute later."""
-    level_ = AnswerLevel(level=level, label="BĐ", value=1.0, passages=passages)
-    target = Target(dev_eui="02", station="s", point="s", metric="water.level", margin=0.05, levels=(level_,))
-    sheet = AnswerSheet(scenario="x", seed=1, starts=T, ends=at(1000), tolerance_s=600, targets=(target,))
+    level_ = AnswerLevel(level=level, label="BĐ", value=1.0, margin=0.05, passages=passages)
+    target = Target(dev_eui="02", station="s", point="s", metric="water.level", levels=(level_,))
+    sheet = AnswerSheet(
+        scenario="x", seed=1, starts=T, ends=at(1000), tolerance_s=600, targets=(target,), lies=lies,
+        hazards=hazards,
+    )  # fmt: skip
     changes = [Change("r", "02", "water.level", to, at(when), at(when + 1)) for when, to in found]
-    (tally,) = score(sheet, changes, lambda *_: ["r"])
-    assert isinstance(tally, Tally)
+    return score(sheet, changes, lambda *_: ["r"])
+
+
+def judged(found: list[tuple[float, int]], *passages: Passage, **more: Any) -> dict[str, Any]:
+    (tally,) = scored(found, *passages, **more).tallies
     return {k: v for k, v in tally.summary().items() if v and k not in ("rule", "level")}
 
 
@@ -93,4 +108,65 @@ def test_other_runs_are_no_false_alarms() -> None:
 
 def test_a_rule_that_no_sensor_has_is_not_scored() -> None:
     sheet = AnswerSheet(scenario="x", seed=1, starts=T, ends=at(1), tolerance_s=0, targets=())
-    assert score(sheet, [Change("r", "02", "water.level", 1, T, T)], lambda *_: ["r"]) == []
+    assert score(sheet, [Change("r", "02", "water.level", 1, T, T)], lambda *_: ["r"]) == ([], [])
+
+
+def lie(
+    kind: Literal["stuck", "silent"], begins: float, ends: float | None, metric: str | None = None
+) -> Lie:
+    last = None if ends is None else at(ends)
+    return Lie(dev_eui="02", kind=kind, metric=metric, begins=at(begins), ends=last)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (lie("stuck", 30, 45), {"fooled": 1, "false": 1}),
+        (lie("stuck", 30, None, "water.level"), {"fooled": 2}),
+        (lie("stuck", 20, 29), {"fooled": 1, "false": 1}),  # ten minutes are the tolerance
+        (lie("stuck", 20, 29, "air.temperature"), {"false": 2}),
+        (lie("silent", 30, 45), {"false": 2}),
+        (lie("stuck", 41, 45), {"false": 2}),
+    ],
+)
+def test_alarms_of_a_sensor_that_lies_are_no_plain_false_ones(told: Lie, expected: dict[str, int]) -> None:
+    assert judged([(39, 1), (50, 0), (300, 1), (310, 0)], lies=(told,)) == expected
+
+
+def test_a_true_alarm_of_a_lying_sensor_is_one() -> None:
+    found = judged([(103, 1), (220, 0)], passage(100, 200), lies=(lie("stuck", 100, 200),))
+    assert (found["detected"], found.get("fooled")) == (1, None)
+
+
+def hazard(
+    begins: float | None, ends: float | None, device: str = "02", metric: str = "water.level"
+) -> Hazard:
+    return Hazard(
+        kind="flash-flood", name=Text(vi="Lũ quét", en="Flash flood"), station="s", metric=metric,
+        devices=(device,), begins=None if begins is None else at(begins), found_by=None,
+        ends=None if ends is None else at(ends),
+    )  # fmt: skip
+
+
+def finding(of: Hazard) -> Finding:
+    (found,) = scored([(103, 1), (220, 0), (400, 2), (410, 0)], hazards=(of,)).findings
+    return found
+
+
+def test_a_hazard_is_found_by_what_stands_in_its_time() -> None:
+    assert finding(hazard(100, 150)) == (hazard(100, 150), ("r",), 180.0, 240.0)
+    assert finding(hazard(150, None))[1:] == (("r",), 0.0, 0.0)
+    assert finding(hazard(None, 95))[1:] == (("r",), 6180.0, 6240.0), "within the tolerance"
+
+
+def test_a_hazard_that_nothing_was_raised_for() -> None:
+    for missed in (hazard(10, 92), hazard(250, 380), hazard(100, 150, "03"), hazard(100, 150, metric="a.b")):
+        assert not finding(missed).found
+
+
+def test_clean_is_nothing_missed_false_or_lingering() -> None:
+    assert scored([(103, 1), (220, 0)], passage(100, 200)).clean
+    assert scored([(39, 1), (50, 0)], lies=(lie("stuck", 30, 45),)).clean
+    assert not scored([], passage(100, 200)).clean
+    assert not scored([(39, 1), (50, 0)]).clean
+    assert not scored([(103, 1)], passage(100, 200)).clean
