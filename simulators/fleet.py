@@ -30,6 +30,7 @@ _JITTER = 0.01
 _OUT_OF_POWER = 0.001
 _USUAL_C = 27.0
 _VOLTS_SD = 0.003
+_CASE_SD = 0.5
 _GAUGE = ("rain.total", "rain.interval")
 
 
@@ -136,8 +137,14 @@ class Fleet:
         return columns
 
     def _own(self, metric: str, device: Index, at_s: Array) -> Array:
-        if metric == "siren.state":
+        if metric == "siren.on":
             return self.siren[device].astype(np.float64)
+        if metric == "power.external":
+            return np.ones(len(device))
+        rows = self._air[self.spec[device]]
+        celsius = np.where(rows < 0, _USUAL_C, self._grid.at(np.maximum(rows, 0), at_s))
+        if metric == "device.temperature":
+            return celsius + self._deviation(metric, device, _CASE_SD)
         charge = self.charge[device]
         for index, fault in self._faults:
             if fault.kind == "battery":
@@ -146,8 +153,6 @@ class Fleet:
         charge = np.clip(charge, 0.0, 1.0)
         if metric == "battery.level":
             return np.round(100.0 * charge)
-        rows = self._air[self.spec[device]]
-        celsius = np.where(rows < 0, _USUAL_C, self._grid.at(np.maximum(rows, 0), at_s))
         return battery.voltage(charge, celsius) + self._deviation("battery.voltage", device, _VOLTS_SD)
 
     def _counts(self, tip: float, device: Index, fallen_mm: Array) -> Mapping[str, Array]:

@@ -95,7 +95,8 @@ async def run(
     if answers:
         write_answers(answers, scenario, traffic.scene, timeline, seed=seed)
     wait = _Pace(clock, timeline, sleep) if live else None
-    return await _publish(traffic, timeline, Publisher(out), end, wait, progress)
+    publisher = Publisher(out, traffic.words.mailbox if live else None)
+    return await _publish(traffic, timeline, publisher, end, wait, progress)
 
 
 async def simulate(

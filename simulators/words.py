@@ -8,19 +8,24 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
+import structlog
 
 from telemetry.plugin import Fields
 
 from . import radio
 from .confirmed import Row
+from .downlinks import Mailbox
 from .fleet import Fleet
 from .frames import Arrival, gateway
 from .members import Member, copied
 from .message import Message
+from .orders import obey
 from .scenario import Scenario
-from .servers import Format, Origin, Reception, Server, Session, Transmission
+from .servers import Downlink, Format, Origin, Reception, Server, Session, Transmission
 from .servers.formats import FORMATS
 from .stations import Station
+
+_log = structlog.get_logger(__name__)
 
 When = Callable[[float], datetime]
 PUBLISHED_AFTER = timedelta(milliseconds=260)
@@ -46,6 +51,7 @@ class Words:
     """All devices' network servers. `places` are theirs, (n, 2): latitude and longitude in degrees.
 
     `identity` sets this run's identifiers apart from those of all others; `fmt` puts all into one format.
+    What is in `mailbox` goes down to its device after that's next uplink, and is obeyed from the one after.
     """
 
     def __init__(self, scenario: Scenario, fleet: Fleet, *, identity: str, fmt: Format | None) -> None:
@@ -58,6 +64,9 @@ class Words:
         self._known: dict[int, _Known] = {}
         self._sessions: dict[int, tuple[int, Session]] = {}
         self._last = [-1] * len(fleet.eui)
+        self.mailbox = Mailbox()
+        self._downlinks: dict[int, int] = {}
+        self._to_acknowledge: dict[int, tuple[Downlink, int]] = {}
         own = np.array([_place(scenario.stations[spec.station]) for spec in fleet.specs])
         self.places = own[fleet.spec]
         for i in np.flatnonzero(fleet.copy).tolist():
@@ -90,6 +99,8 @@ class Words:
                 yield message
             if server.status is not None and frame.f_cnt % _STATUS_EVERY == 1:
                 yield Message(*server.status(sent), sent.published)
+            if self.mailbox or self._to_acknowledge:
+                yield from self._answer(device, known, sent)
         elif server.log is not None:
             yield Message(*server.log(sent), sent.published)
 
@@ -144,6 +155,22 @@ class Words:
             known.confirmed,
         )
         return transmission, int.from_bytes(digest[24:28], "big") / 2**32
+
+    def _answer(self, device: int, known: _Known, sent: Transmission) -> Iterator[Message]:
+        """After an uplink, which acknowledges what it has to: the next of the device's downlinks."""
+        if waiting := self._to_acknowledge.pop(device, None):
+            yield Message(*known.server.ack(sent, *waiting), sent.published)
+        if (downlink := self.mailbox.take(known.origin.dev_eui)) is None:
+            return
+        number = self._downlinks[device] = self._downlinks.get(device, -1) + 1
+        if downlink.confirmed:
+            self._to_acknowledge[device] = (downlink, number)
+        order = obey(self._fleet.plan(device).codec.id, downlink.f_port, downlink.payload)
+        if order is not None and order.interval_s is not None:
+            self._fleet.interval[device] = order.interval_s
+        if order is not None and order.siren is not None:
+            self._fleet.siren[device] = order.siren
+        _log.info("downlink", dev_eui=known.origin.dev_eui, f_port=downlink.f_port, order=order)
 
     def _get_to_know(self, device: int) -> _Known:
         spec = self._fleet.specs[self._fleet.spec[device]]

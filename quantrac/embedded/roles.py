@@ -13,6 +13,11 @@ class Role:
     subscribe: tuple[str, ...] = ()
 
 
+_NETWORK = Role(
+    publish=("application/#", "v3/#"),
+    subscribe=("application/+/device/+/command/+", "v3/+/devices/+/down/+"),
+)
+
 ROLES = {
     # Reads what network servers say and sends nothing but downlink commands: ChirpStack's
     # (https://www.chirpstack.io/docs/chirpstack/integrations/mqtt.html) and The Things Stack's
@@ -26,11 +31,8 @@ ROLES = {
         subscribe=("#", "$SYS/broker/version", "$SYS/broker/publish/messages/dropped"),
     ),
     # What a real network server is given: it publishes events and reads its downlink commands.
-    "network": Role(
-        publish=("application/#", "v3/#"),
-        subscribe=("application/+/device/+/command/+", "v3/+/devices/+/down/+"),
-    ),
-    "simulator": Role(publish=("application/#", "v3/#")),
+    "network": _NETWORK,
+    "simulator": _NETWORK,
     "monitor": Role(subscribe=("#", "$SYS/#")),
     "admin": Role(publish=("#",), subscribe=("#", "$SYS/#")),
 }

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from math import floor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from decoders.mapping import DeviceType, MapEntry, Records
-from decoders.vectors import Vector, read_vectors
 from telemetry.catalogue import CATALOGUE
-from telemetry.errors import UsageError
 from telemetry.plugin import Codec, DecodeError, Field, Fields
 
-OWN = frozenset({"battery.voltage", "battery.level", "siren.state"})
+OWN = frozenset({"battery.voltage", "battery.level", "device.temperature", "power.external", "siren.on"})
 """What a device knows of itself."""
 
 
@@ -46,9 +41,6 @@ class Plan:
 
     `senses` are what they measure, in the order that `frame` wants the values; `tip` is the smallest
     step of a gauge that counts, in its metric's unit.
-
-    Raises:
-        UsageError: nothing there is measured by that type, or its codec cannot say it.
     """
 
     def __init__(self, type_: DeviceType, codec: Codec, measurable: Iterable[str]) -> None:
@@ -59,7 +51,6 @@ class Plan:
         self.senses = tuple(cells)
         self._cells = tuple(cells.values())
         self._finish = _finish(codec.id)
-        self._still = _still(codec, {cell.path[0] for cell in self._cells})
         self.tip = next(
             (abs(1.0 / c.gain) for s, c in cells.items() if CATALOGUE[s.metric].kind in ("counter", "increment")),
             0.0,
@@ -68,8 +59,6 @@ class Plan:
         self._log: Records | None = min(logs, key=lambda records: records.list, default=None)
         logged = _cells((e for e in type_.mapping if e.records == self._log is not None), known)
         self._logged = tuple((self.senses.index(s), c) for s, c in logged.items() if s in cells)
-        if all(sense.metric in OWN for sense in self.senses):
-            raise UsageError(f"a {type_.id} measures nothing that can be measured here")
 
     @property
     def remembers(self) -> bool:
@@ -104,7 +93,7 @@ class Plan:
         return self.codec.decode(port, payload), port, payload
 
     def _encoded(self, values: Sequence[float], variables: Mapping[str, float], device: int, every_s: float) -> tuple[Fields, int, bytes]:
-        fields = dict(self._still)
+        fields: Fields = {}
         for cell, value in zip(self._cells, values, strict=True):
             number = cell.number(value, variables)
             if len(cell.path) == 1:
@@ -165,24 +154,6 @@ def _serial_number(fields: Fields, device: int, _every_s: float) -> None:
 def _interval(fields: Fields, device: int, every_s: float) -> None:
     fields["device_id"] = device & 0xFFFF
     fields["interval_s"] = min(round(every_s), 0xFFFF)
-
-
-def _still(codec: Codec, measured: set[str]) -> Mapping[str, Field]:
-    """What a frame needs besides: nothing for most; else the fields of the codec's first vector that has
-    all that is measured, as an unconnected input keeps saying the same."""
-    for vector in _vectors(type(codec)):
-        if vector.fields is not None and vector.encodes and measured <= vector.fields.keys():
-            groups = codec.id.startswith("decentlab-")
-            return {k: v for k, v in vector.fields.items() if groups and k not in measured}
-    return {}
-
-
-@cache
-def _vectors(codec: type[Codec]) -> tuple[Vector, ...]:
-    try:
-        return tuple(read_vectors(Path(inspect.getfile(codec)).with_name("vectors.json")).vectors)
-    except (UsageError, TypeError):
-        return ()
 
 
 def _put(fields: Fields, path: tuple[str, ...], value: Field) -> None:
