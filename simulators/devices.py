@@ -13,11 +13,10 @@ from pydantic import Field as Check
 from decoders.device_types import DeviceType, MapEntry, Variable
 from telemetry.plugin import Codec, Fields
 
-from .servers import Session
+from .servers import Format, Session
 from .world.basin import World
 from .yamlfile import Duration, Model
 
-Format = Literal["chirpstack-v4", "tts-v3"]
 Quantity = Literal["level", "rain", "air"]
 
 

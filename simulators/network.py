@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any
-from uuid import UUID
 
 import numpy as np
 from pydantic import Field
 
 from . import radio
-from .devices import Device, Format, Frame
-from .message import Message, compact
-from .servers import Gateway, Origin, Reception, Session, Transmission, chirpstack_v4, tts_v3
+from .devices import Device, Frame
+from .message import Message
+from .servers import Format, Gateway, Origin, Reception, Said, Session, Transmission
+from .servers.formats import FORMATS
 from .stations import Station
 from .yamlfile import Model
 
@@ -65,7 +64,7 @@ class Link:
         self._network = network
         self._identity = f"{seed}/{run}/{device.spec.dev_eui}"
         self._said = 0
-        self._format: Format = fmt or device.spec.network
+        self._server = FORMATS[fmt or device.spec.network]
         self._origin = Origin(
             device.spec.dev_eui,
             "02" + device.spec.dev_eui[2:8].ljust(14, "0"),
@@ -87,8 +86,7 @@ class Link:
     def join(self, time: datetime) -> Iterator[Message]:
         """The event of a join-accept."""
         sent = self._transmission(Frame(0, 0, b"", {}), self._device.session, time, 0, ())
-        server = chirpstack_v4 if self._format == "chirpstack-v4" else tts_v3
-        yield self._message(sent, server.join(sent))
+        yield self._message(sent, self._server.join(sent))
 
     def carry(self, frame: Frame, time: datetime) -> Iterator[Message]:
         """What the broker gets of a frame sent at `time`: nothing when lost, the same twice now and then.
@@ -102,15 +100,12 @@ class Link:
         if lost < self._network.loss or not receptions:
             return
         sent = self._transmission(frame, self._device.session, time, channel, receptions)
-        if self._format == "chirpstack-v4":
-            message = self._message(sent, chirpstack_v4.up(sent))
-        else:
-            message = self._message(sent, tts_v3.up(sent))
+        message = self._message(sent, self._server.up(sent))
         yield message
         if twice < self._network.duplicates:
             yield message
-        if self._format == "chirpstack-v4" and frame.f_cnt % _STATUS_EVERY == 1:
-            yield self._message(sent, chirpstack_v4.status(sent))
+        if self._server.status and frame.f_cnt % _STATUS_EVERY == 1:
+            yield self._message(sent, self._server.status(sent))
 
     def _receptions(self, time: datetime) -> tuple[Reception, ...]:
         rng = self._device.rng
@@ -137,7 +132,7 @@ class Link:
         digest = blake2b(f"{self._identity}/{self._said}".encode(), digest_size=16).digest()
         self._said += 1
         return Transmission(
-            id=UUID(bytes=digest, version=4),
+            id=digest,
             origin=self._origin,
             session=session,
             time=time,
@@ -156,9 +151,9 @@ class Link:
         )
 
     @staticmethod
-    def _message(sent: Transmission, said: tuple[str, dict[str, Any]]) -> Message:
+    def _message(sent: Transmission, said: Said) -> Message:
         topic, body = said
-        return Message(topic, compact(body).encode(), sent.published)
+        return Message(topic, body, sent.published)
 
 
 def _shadowing(seed: int, dev_eui: str, gateway: str) -> float:

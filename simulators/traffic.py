@@ -10,10 +10,11 @@ from math import inf
 
 from decoders.registry import Registry, load_codecs
 
-from .devices import Device, Format
+from .devices import Device
 from .message import Message
 from .network import Link
 from .scenario import Scenario
+from .servers import Format
 from .world.basin import World
 
 _LOCAL_TIME = timedelta(hours=7)  # Vietnam keeps UTC+7 all year
