@@ -15,9 +15,10 @@ from telemetry.errors import UsageError
 from telemetry.mqtt import MqttAddress, parse_mqtt_url
 
 from .answers import write_answers
-from .devices import Format
 from .publish import Publisher
 from .scenario import Scenario, load_scenario
+from .servers import Format
+from .servers.formats import FORMATS
 from .traffic import Timeline, Traffic
 from .words import PUBLISHED_AFTER
 
@@ -26,7 +27,6 @@ DEFAULT_START = datetime(2026, 1, 1, tzinfo=UTC)
 
 Speed = float | Literal["max"]
 Progress = Callable[[float], None]
-FORMATS: tuple[Format, ...] = ("chirpstack-v4", "tts-v3")
 _LATE = timedelta(seconds=5)
 
 
