@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from telemetry.plugin import DecodeError, Field, Fields
 
@@ -36,30 +36,34 @@ class Number(Protocol):
     def write(self, fields: Mapping[str, Field]) -> int: ...
 
 
-class Word(NamedTuple):
+class Word:
     """``(raw - zero) / per_unit``.
 
     Where `zero` is given, a raw 0 lies far below all that can be measured: it is no reading, and what is
     sent for a field that is left out. An `optional` field that is left out is sent as 0.
     """
 
-    name: str
-    per_unit: float = 1
-    zero: int = 0
-    words: int = 1
-    optional: bool = False
+    def __init__(
+        self, name: str, per_unit: float = 1, zero: int = 0, *, words: int = 1, optional: bool = False
+    ) -> None:
+        self.name = name
+        self.words = words
+        self._per_unit = per_unit
+        self._zero = zero
+        self._low = bool(zero) - zero
+        self._high = (1 << 16 * words) - 1 - zero
+        self._optional = optional or zero > 0
 
     def read(self, raw: int) -> float | None:
-        if self.zero and not raw:
+        if self._zero and not raw:
             return None
-        raw -= self.zero
-        return raw if self.per_unit == 1 else raw / self.per_unit
+        raw -= self._zero
+        return raw if self._per_unit == 1 else raw / self._per_unit
 
     def write(self, fields: Mapping[str, Field]) -> int:
-        if self.name not in fields and (self.zero or self.optional):
+        if self._optional and self.name not in fields:
             return 0
-        low, high = bool(self.zero) - self.zero, (1 << 16 * self.words) - 1 - self.zero
-        return to_raw(fields, self.name, low, high, self.per_unit) + self.zero
+        return to_raw(fields, self.name, self._low, self._high, self._per_unit) + self._zero
 
 
 class Sensor:

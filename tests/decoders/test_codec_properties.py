@@ -272,7 +272,7 @@ def test_encode_makes_a_frame_or_raises_decode_error(codec: Codec, fields: Field
 @pytest.mark.parametrize(
     ("codec", "fields", "message"),
     [
-        (CAYENNE, {"temperature_1": 4000}, "temperature_1: temperature: 4000 is outside -3276.8 to 3276.7"),
+        (CAYENNE, {"temperature_1": 4000}, "temperature_1: 4000 is outside -3276.8 to 3276.7"),
         (CAYENNE, {"temperature_256": 1}, "temperature_256: not a type and a channel"),
         (CAYENNE, {"gps_1": 3}, "gps_1: needs latitude, longitude, altitude, got 3"),
         (CAYENNE, {"gps_1": {"latitude": 1}}, "gps_1: longitude: a number is needed, got None"),
