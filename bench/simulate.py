@@ -1,7 +1,8 @@
 """How fast the simulator makes messages, and how much memory its devices take.
 
-`python bench/simulate.py [--devices N] [--messages N] [--scenario NAME] [--format NAME] [--json FILE]`. Messages are made whole,
-topic and body, in one process that sends them nowhere, so that no broker is measured with them.
+`python bench/simulate.py [--devices N] [--messages N] [--scenario NAME] [--format NAME] [--json FILE]`.
+Messages are made whole, topic and body, in one process that sends them nowhere, so that no broker is
+measured with them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from .servers import Format
 from .yamlfile import Duration, Model
 
 
-
 class ClockSpec(Model):
     """A device's own clock: seconds it is ahead at the start, and millionths that it runs fast.
 

@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 
 
 class Sent(NamedTuple):
-    """Frames on the air, columns (f,): device, number of the transmission, world seconds, channel, and so on."""
+    """Frames on the air, columns (f,); `number` counts a device's transmissions, times are world seconds."""
 
     device: NDArray[np.int64]
     number: NDArray[np.int64]
@@ -35,6 +35,28 @@ class Sent(NamedTuple):
     def end_s(self) -> Array:
         return self.begin_s + self.airtime_s
 
+    def of(self, which: Flags) -> Sent:
+        """Those of the frames."""
+        return Sent(
+            self.device[which],
+            self.number[which],
+            self.begin_s[which],
+            self.airtime_s[which],
+            self.channel[which],
+            self.spreading_factor[which],
+        )
+
+    def and_(self, other: Sent) -> Sent:
+        """These frames and others."""
+        return Sent(
+            np.concatenate([self.device, other.device]),
+            np.concatenate([self.number, other.number]),
+            np.concatenate([self.begin_s, other.begin_s]),
+            np.concatenate([self.airtime_s, other.airtime_s]),
+            np.concatenate([self.channel, other.channel]),
+            np.concatenate([self.spreading_factor, other.spreading_factor]),
+        )
+
 
 class Heard(NamedTuple):
     """By frame and gateway, (f, g): strength in dBm, SNR in dB, and whether it was demodulated there."""
@@ -42,6 +64,10 @@ class Heard(NamedTuple):
     rssi: Array
     snr: Array
     by: Flags
+
+    def of(self, which: Flags) -> Heard:
+        """Those of the frames."""
+        return Heard(self.rssi[which], self.snr[which], self.by[which])
 
 
 _NOTHING = np.empty(0)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decoders.registry import Registry
-
 from telemetry.catalogue import CATALOGUE
 
 from .devices import DeviceSpec
@@ -74,29 +73,25 @@ class Fleet:
 
     def plan(self, device: int) -> Plan:
         """How this device fills its frames."""
-        return self.plans[self._plan_of[self.spec[device]]]
-
-    def number_of(self, dev_eui: str) -> int | None:
-        """The device with that EUI."""
-        found = np.flatnonzero(self.eui == np.uint64(int(dev_eui, 16)))
-        return int(found[0]) if len(found) else None
+        return self.plans[int(self._plan_of[self.spec[device]])]
 
     def clock(self, device: int, at_s: float, unix: float) -> float:
         """What the device's clock shows, Unix seconds, when it is `unix` and world second `at_s`."""
-        own = self.specs[self.spec[device]].clock
+        own = self.specs[int(self.spec[device])].clock
         return unix + own.offset_s + at_s * own.drift_ppm * 1e-6
 
     def gap(self, device: Index) -> Array:
         """Seconds until each device sends again: its interval by its own clock, within 1 %."""
         jitter = _JITTER * (2.0 * uniform(self.keys[device], self.frames[device], "jitter") - 1.0)
-        return self.interval[device] * (1.0 + jitter) / self._rate[self.spec[device]]
+        gap: Array = self.interval[device] * (1.0 + jitter) / self._rate[self.spec[device]]
+        return gap
 
     def drain(self, device: Index, airtime_s: Array) -> None:
         """Take what a frame and the sleep before it cost."""
         self.charge[device] -= battery.used(airtime_s, self.interval[device])
 
     def speaks(self, device: Index, at_s: Array) -> NDArray[np.bool_]:
-        """Whether each can send at all at world seconds `at_s`: it has power, and is not silent by a fault."""
+        """Whether each can send at all at world seconds `at_s`: it has power, and no fault silences it."""
         speaking = self.charge[device] > _OUT_OF_POWER
         for index, fault in self._faults:
             if fault.kind == "silent":
@@ -173,7 +168,12 @@ class Fleet:
             if hit.any():
                 luck = uniform(self.keys[device[hit]], self.frames[device[hit]], f"spike {name}")
                 values[hit] = distorted(
-                    fault, values[hit], at_s[hit] / 3600.0, deviation[hit], self._when_begun(fault, sense), luck
+                    fault,
+                    values[hit],
+                    at_s[hit] / 3600.0,
+                    deviation[hit],
+                    self._when_begun(fault, sense),
+                    luck,
                 )
         low, high = CATALOGUE[sense.metric].range
         if sense.metric == "wind.direction":
@@ -181,7 +181,8 @@ class Fleet:
         return np.clip(values, low, high)
 
     def _deviation(self, what: str, device: Index, sd: Array | float) -> Array:
-        return normal(self.keys[device], self.frames[device], what) * sd * self._noise[self.spec[device]]
+        scale: Array = sd * self._noise[self.spec[device]]
+        return normal(self.keys[device], self.frames[device], what) * scale
 
     def _when_begun(self, fault: FaultSpec, sense: Sense) -> Callable[[], float]:
         spot = self._spots[_index(self.specs, fault.device)]

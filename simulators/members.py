@@ -72,7 +72,7 @@ def euis(specs: tuple[DeviceSpec, ...], size: int) -> NDArray[np.uint64]:
     found: NDArray[np.uint64] = own[number % count] + ((number // count) << np.uint64(COPY_BIT))
     if len(np.unique(found)) < size:
         raise UsageError(
-            f"devices: the EUIs of {size:,} copies would overlap; let the scenario's own EUIs differ in their "
-            "last four digits alone"
+            f"devices: the EUIs of {size:,} copies would overlap; let those of the scenario's own devices "
+            "differ in their last four digits alone"
         )
     return found

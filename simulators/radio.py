@@ -27,11 +27,12 @@ _FRAME_OVERHEAD = 13  # MHDR 1, FHDR 7, FPort 1, MIC 4
 
 
 def distance_km(a: Array, b: Array) -> Array:
-    """Great circle between places (…, 2) of latitude and longitude in degrees; haversine, sphere of 6371 km."""
+    """Great circle between places (…, 2) of latitude and longitude in degrees; haversine at 6371 km."""
     a, b = np.radians(a), np.radians(b)
     half = np.sin((b - a) / 2.0) ** 2
     h = half[..., 0] + np.cos(a[..., 0]) * np.cos(b[..., 0]) * half[..., 1]
-    return 12742.0 * np.arcsin(np.sqrt(h))
+    angle: Array = np.arcsin(np.sqrt(h))
+    return 12742.0 * angle
 
 
 def path_loss_db(km: Array) -> Array:
@@ -64,4 +65,5 @@ def airtime_s(payload_size: NDArray[np.int64], spreading_factor: NDArray[np.int6
     slow = spreading_factor >= 11
     bits = 8 * (payload_size + _FRAME_OVERHEAD) - 4 * spreading_factor + 28 + 16
     symbols = 8 + np.maximum(np.ceil(bits / (4 * (spreading_factor - 2 * slow))) * 5, 0)
-    return (8 + 4.25 + symbols) * symbol
+    airtime: Array = (8 + 4.25 + symbols) * symbol
+    return airtime

@@ -112,8 +112,11 @@ async def simulate(
     clock: Clock | None = None,
     progress: Progress | None = None,
     answers: Path | None = None,
+    devices: int | None = None,
 ) -> Summary:
     """`run` for a command line: a scenario's name or file, ``out="mqtt"`` with `mqtt_url`, or a file's path.
+
+    So many `devices` take part, its own and copies of them.
 
     Raises:
         UsageError: an unknown scenario, format or output, or what `run` refuses.
@@ -123,8 +126,9 @@ async def simulate(
         raise UsageError(f"format: {fmt!r} is none of {', '.join(FORMATS)}")
     if str(out) == "mqtt" and not mqtt_url:
         raise UsageError("out: mqtt needs a broker; set QUANTRAC_MQTT_URL or name a file")
+    loaded = load_scenario(scenario)
     return await run(
-        load_scenario(scenario),
+        loaded if devices is None else loaded.multiplied(devices),
         seed=seed,
         speed=speed,
         out=parse_mqtt_url(mqtt_url) if str(out) == "mqtt" and mqtt_url else Path(out),

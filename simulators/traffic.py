@@ -114,7 +114,7 @@ class Traffic:
             if spec.confirmed
         }
         self._on_air, self._on_air_rssi = NOTHING_SENT, np.empty((0, len(scenario.gateways)))
-        self._late: list[tuple[float, int, Arrival]] = []
+        self._late: list[tuple[float, float, int, Arrival]] = []
         self._ticket = count()
         self._delivered = np.full(len(scenario.gateways), -inf)
 
@@ -139,11 +139,22 @@ class Traffic:
             arrived: list[Arrival] = []
             while (device := np.flatnonzero(self._due < until)).size:
                 arrived += self._send(device)
-            while self._late and self._late[0][0] < until:
-                arrived.append(heapq.heappop(self._late)[2])
+            arrived += self._bursts(until)
             yield from sorted(arrived, key=_order)
             self._forget(until)
             now = until
+
+    def _bursts(self, until: float) -> Iterator[Arrival]:
+        """Before `until`: what gateways kept, in the order they heard it, one after another."""
+        while self._late and self._late[0][0] < until:
+            earliest, sent, ticket, arrival = heapq.heappop(self._late)
+            gateway = arrival.heard[0].gateway
+            at = max(earliest, float(self._delivered[gateway]) + _BURST_S)
+            if at < until:
+                self._delivered[gateway] = at
+                yield arrival._replace(at=at)
+            else:
+                heapq.heappush(self._late, (at, sent, ticket, arrival))
 
     def _send(self, device: Index) -> list[Arrival]:
         """One transmission of each of `device`, all due within this stretch."""
@@ -161,7 +172,7 @@ class Traffic:
         channel = self._ether.channels(device, number)
         sent = Sent(device, number, at, airtime_s(sizes, factor), channel, factor)
         heard = self._ether.carry(sent, self._on_air, self._on_air_rssi)
-        self._on_air = Sent(*map(np.concatenate, zip(self._on_air, sent, strict=True)))
+        self._on_air = self._on_air.and_(sent)
         self._on_air_rssi = np.concatenate([self._on_air_rssi, heard.rssi])
         self._transmissions[device] += 1
         fleet.drain(device, sent.airtime_s)
@@ -229,10 +240,8 @@ class Traffic:
             if until is None:
                 now.append(hearing)
             elif not arrival.frame.joining:
-                at = max(until, float(self._delivered[hearing.gateway]) + _BURST_S)
-                self._delivered[hearing.gateway] = at
-                late = arrival._replace(at=at, heard=(hearing,))
-                heapq.heappush(self._late, (at, next(self._ticket), late))
+                late = arrival._replace(heard=(hearing,))
+                heapq.heappush(self._late, (until, arrival.sent, next(self._ticket), late))
         return tuple(now)
 
     def _go_on(self, frames: list[Frame], sent: Sent, heard: Heard, live: Flags) -> None:
@@ -252,7 +261,7 @@ class Traffic:
             )
         up = ~joining
         who = device[up]
-        self._rates.follow(who, Heard(*(column[up] for column in heard)))
+        self._rates.follow(who, heard.of(up))
         measured = np.array([frame.at for frame in frames])[up]
         self._due[who] = np.maximum(measured + fleet.gap(who), allowed[up])
         if self._talks:
@@ -275,14 +284,12 @@ class Traffic:
         fields, port, payload = self.words.recalled(device, rows, None)
         f_cnt = int(self._f_cnt[device])
         self._f_cnt[device] += 1
-        return Frame(
-            device, after.at, False, after.session, f_cnt, port, payload, fields, after.values, rows
-        )
+        return Frame(device, after.at, False, after.session, f_cnt, port, payload, fields, after.values, rows)
 
     def _forget(self, until: float) -> None:
         """Of what was on the air, keep what still is."""
         still = self._on_air.end_s > until
-        self._on_air = Sent(*(column[still] for column in self._on_air))
+        self._on_air = self._on_air.of(still)
         self._on_air_rssi = self._on_air_rssi[still]
 
 

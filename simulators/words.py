@@ -33,9 +33,6 @@ _STATUS_EVERY = 24
 _BACKHAUL = [timedelta(milliseconds=20 + n) for n in range(70)]
 _WORD = 0xFFFFFFFF
 _ODD = 0x9E3779B9
-# Random UUIDs (RFC 9562, section 5.4): four bits of version, two of variant.
-_FREE = ~(0xF << 76 | 0x3 << 62)
-_VERSION_4 = 0x4 << 76 | 0x2 << 62
 
 
 class _Known(NamedTuple):
@@ -105,7 +102,7 @@ class Words:
             yield Message(*server.log(sent), sent.published)
 
     def recalled(self, device: int, rows: tuple[Row, ...], when: When | None) -> tuple[Fields, int, bytes]:
-        """Fields, port and payload of remembered rows, stamped by the device's clock; 2001 without a wall's."""
+        """Fields, port and payload of remembered rows, by the device's clock; without `when` of 2001."""
         fleet = self._fleet
         stamped = (
             (fleet.clock(device, at, when(at).timestamp() if when else 1e9), values) for at, values in rows
@@ -136,7 +133,7 @@ class Words:
         if frame.rows:
             fields, f_port, payload = self.recalled(frame.device, frame.rows, when)
         transmission = Transmission(
-            (int.from_bytes(digest[:16], "big") & _FREE | _VERSION_4).to_bytes(16, "big"),
+            digest[:16],
             known.origin,
             session,
             time,
@@ -178,9 +175,7 @@ class Words:
         type_ = self._scenario.device_types[spec.device_type]
         latitude, longitude = self.places[device].tolist()
         join_eui = "02" + spec.dev_eui[2:8].ljust(14, "0")
-        origin = Origin(
-            member.dev_eui, join_eui, member.name, type_.vendor, type_.model, latitude, longitude
-        )
+        origin = Origin(member.dev_eui, join_eui, member.name, type_.vendor, type_.model, latitude, longitude)
         name = blake2b(f"{self._identity}/{member.dev_eui}".encode(), digest_size=16).digest()
         known = _Known(FORMATS[self._fmt or spec.network], origin, name, spec.confirmed)
         self._known[device] = known

@@ -6,12 +6,13 @@ import asyncio
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from quantrac.commands.options import Data, ParentPipe, speed_of
 from quantrac.context import Context
+from simulators.servers import Format
 from telemetry.clock import SystemClock
 from telemetry.mqtt import parse_mqtt_url
 from telemetry.observability import setup_logging
@@ -36,11 +37,17 @@ def simulate(
     ] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", metavar="chirpstack-v4|tts-v3", help="One format for all devices."),
+        typer.Option(
+            "--format", metavar="NAME", help=f"One format for all devices: {', '.join(get_args(Format))}."
+        ),
     ] = None,
     out: Annotated[str, typer.Option(metavar="mqtt|FILE", help="The broker, or a file of NDJSON.")] = "mqtt",
     start: Annotated[
         datetime | None, typer.Option(help="World time (UTC) of a file's first message.")
+    ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="So many devices: its own, then copies at copied stations."),
     ] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Go on after the scenario's end, until stopped.")
@@ -75,6 +82,8 @@ def simulate(
     context = Context(data)
     setup_logging(context.common, "simulate")
     loaded = load_scenario(scenario)
+    if devices is not None:
+        loaded = loaded.multiplied(devices)
     if with_registration:
         rules = load_rules(loaded.rules_path) if loaded.rules_path else []
         register(context.store().database_url, loaded.registrations(), rules)
@@ -89,6 +98,7 @@ def simulate(
                 mqtt_url=url,
                 start=start and start.replace(tzinfo=UTC), keep_going=keep_going,
                 progress=_reporter(bar), answers=answers, parent_pipe=parent_pipe,
+                devices=devices,
             )
         )  # fmt: skip
     if summary is not None:

@@ -52,7 +52,11 @@ class Plan:
         self._cells = tuple(cells.values())
         self._finish = _finish(codec.id)
         self.tip = next(
-            (abs(1.0 / c.gain) for s, c in cells.items() if CATALOGUE[s.metric].kind in ("counter", "increment")),
+            (
+                abs(1.0 / c.gain)
+                for s, c in cells.items()
+                if CATALOGUE[s.metric].kind in ("counter", "increment")
+            ),
             0.0,
         )
         logs = {e.records for e in type_.mapping if e.records is not None}
@@ -65,7 +69,9 @@ class Plan:
         """Whether its frames can carry values of the past."""
         return bool(self._logged)
 
-    def frame(self, values: Sequence[float], variables: Mapping[str, float], device: int, every_s: float) -> tuple[Fields, int, bytes]:
+    def frame(
+        self, values: Sequence[float], variables: Mapping[str, float], device: int, every_s: float
+    ) -> tuple[Fields, int, bytes]:
         """Fields, port and payload for `values` (one for each of `senses`); `device` is its EUI as a number.
 
         A value beyond what the codec can say is the nearest plausible one instead, as sensors saturate.
@@ -77,7 +83,9 @@ class Plan:
             kept = [min(max(v, low), high) for v, (low, high) in zip(values, ranges, strict=True)]
             return self._encoded(kept, variables, device, every_s)
 
-    def records(self, rows: Iterable[tuple[float, Sequence[float]]], variables: Mapping[str, float]) -> tuple[Fields, int, bytes]:
+    def records(
+        self, rows: Iterable[tuple[float, Sequence[float]]], variables: Mapping[str, float]
+    ) -> tuple[Fields, int, bytes]:
         """A frame of remembered values, each with its Unix time as the device's clock had it."""
         assert self._log is not None
         listed: list[Field] = []
@@ -92,7 +100,9 @@ class Plan:
         port, payload = self.codec.encode(fields)
         return self.codec.decode(port, payload), port, payload
 
-    def _encoded(self, values: Sequence[float], variables: Mapping[str, float], device: int, every_s: float) -> tuple[Fields, int, bytes]:
+    def _encoded(
+        self, values: Sequence[float], variables: Mapping[str, float], device: int, every_s: float
+    ) -> tuple[Fields, int, bytes]:
         fields: Fields = {}
         for cell, value in zip(self._cells, values, strict=True):
             number = cell.number(value, variables)
@@ -107,7 +117,7 @@ class Plan:
 
 
 def _cells(entries: Iterable[MapEntry], known: frozenset[str]) -> dict[Sense, _Cell]:
-    """The first entry of each field and of each quantity; a field that no quantity is known for is left out."""
+    """The first entry of each field and of each quantity; a field whose quantity is unknown is left out."""
     cells: dict[Sense, _Cell] = {}
     taken: set[str] = set()
     for entry in entries:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
-from ..draws import Keys, uniform
 from ..truths import FaultSpec
 from ..world.rain import Array
 

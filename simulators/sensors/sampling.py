@@ -39,6 +39,6 @@ class Grid:
         return before + (after - before) * (at_s / STEP_S - step)
 
     def _work_out(self, first: int, count: int) -> None:
-        hours = (first + np.arange(count)) * STEP_S / 3600.0
+        hours = (first + np.arange(count, dtype=np.float64)) * STEP_S / 3600.0
         self._values = np.array([series(hours) for series in self._series])
         self._first = first

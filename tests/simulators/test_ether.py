@@ -79,8 +79,8 @@ def test_loss_rises_with_load() -> None:
     shares = []
     for seconds in (200.0, 20.0, 2.0):
         at = np.sort(np.random.default_rng(1).uniform(0.0, seconds, 400))
-        shares.append(ether.carry(_sent(*at), NOTHING_SENT, QUIET).by[:, 0].mean())
-    assert shares[0] > shares[1] > shares[2] + 0.2
+        shares.append(ether.carry(_sent(*at, channel=3), NOTHING_SENT, QUIET).by[:, 0].mean())
+    assert shares[0] > shares[1] > shares[2]
 
 
 def test_a_deaf_gateway_hears_nothing_and_one_without_backhaul_keeps_it() -> None:
