@@ -36,7 +36,12 @@ def simulate(
     ] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", metavar="chirpstack-v4|tts-v3", help="One format for all devices."),
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="One network server for all devices: chirpstack-v4, chirpstack-v4.0, "
+            "chirpstack-v4-protobuf, chirpstack-v3 or tts-v3.",
+        ),
     ] = None,
     out: Annotated[str, typer.Option(metavar="mqtt|FILE", help="The broker, or a file of NDJSON.")] = "mqtt",
     start: Annotated[
