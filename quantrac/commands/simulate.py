@@ -6,13 +6,12 @@ import asyncio
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quantrac.commands.options import Data, ParentPipe, speed_of
 from quantrac.context import Context
-from simulators.servers import Format
 from telemetry.clock import SystemClock
 from telemetry.mqtt import parse_mqtt_url
 from telemetry.observability import setup_logging
@@ -38,7 +37,10 @@ def simulate(
     format_: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="NAME", help=f"One format for all devices: {', '.join(get_args(Format))}."
+            "--format",
+            metavar="NAME",
+            help="One network server for all devices: chirpstack-v4, chirpstack-v4.0, "
+            "chirpstack-v4-protobuf, chirpstack-v3 or tts-v3.",
         ),
     ] = None,
     out: Annotated[str, typer.Option(metavar="mqtt|FILE", help="The broker, or a file of NDJSON.")] = "mqtt",

@@ -13,11 +13,6 @@ class Role:
     subscribe: tuple[str, ...] = ()
 
 
-_NETWORK = Role(
-    publish=("application/#", "v3/#"),
-    subscribe=("application/+/device/+/command/+", "v3/+/devices/+/down/+"),
-)
-
 ROLES = {
     # Reads what network servers say and sends nothing but downlink commands: ChirpStack's
     # (https://www.chirpstack.io/docs/chirpstack/integrations/mqtt.html) and The Things Stack's
@@ -31,8 +26,19 @@ ROLES = {
         subscribe=("#", "$SYS/broker/version", "$SYS/broker/publish/messages/dropped"),
     ),
     # What a real network server is given: it publishes events and reads its downlink commands.
-    "network": _NETWORK,
-    "simulator": _NETWORK,
+    "network": Role(
+        publish=("application/#", "v3/#"),
+        subscribe=("application/+/device/+/command/+", "v3/+/devices/+/down/+"),
+    ),
+    # A network server with its devices, which obey the commands.
+    "simulator": Role(
+        publish=("application/#", "v3/#"),
+        subscribe=(
+            "application/+/device/+/command/down",
+            "v3/+/devices/+/down/push",
+            "v3/+/devices/+/down/replace",
+        ),
+    ),
     "monitor": Role(subscribe=("#", "$SYS/#")),
     "admin": Role(publish=("#",), subscribe=("#", "$SYS/#")),
 }

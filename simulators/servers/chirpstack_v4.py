@@ -191,11 +191,11 @@ def topic(origin: Origin, event: str) -> str:
 
 
 def _up(version: _Version, sent: Transmission) -> Said:
-    """The uplink. 4.0 knows no time of a frame that no gateway with GNSS heard, but its own."""
+    id_, time, info = _head(version, sent)
     event = version.up(
-        uuid_text(sent.id),
-        stamp(heard_at(sent), sent.nanoseconds, "+00:00"),
-        _device_info(version, sent.origin),
+        id_,
+        time,
+        info,
         sent.session.dev_addr,
         sent.adr,
         12 - sent.spreading_factor,
@@ -204,7 +204,7 @@ def _up(version: _Version, sent: Transmission) -> Said:
         sent.confirmed,
         base64(sent.payload),
         sent.fields or UNSET,
-        _rx_info(version, sent),
+        _rx_info(version, sent, time),
         _tx_info(sent.frequency, sent.spreading_factor),
         version.region,
     )
@@ -255,8 +255,8 @@ def _device_info(version: _Version, origin: Origin) -> _DeviceInfo:
     )
 
 
-def _rx_info(version: _Version, sent: Transmission) -> list[_RxInfo]:
-    by_gps = stamp(sent.time, sent.nanoseconds, "+00:00")
+def _rx_info(version: _Version, sent: Transmission, by_gps: str) -> list[_RxInfo]:
+    """`by_gps` is the frame's own time: that of the gateways with GNSS, if there is any."""
     seconds, milliseconds = since_gps_epoch(sent.time)
     gps_epoch = f"{seconds}.{milliseconds:03d}s"
     return [_heard(version, sent, reception, by_gps, gps_epoch) for reception in sent.receptions]

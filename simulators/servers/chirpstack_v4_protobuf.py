@@ -20,7 +20,7 @@ from .chirpstack_v4 import (
     TENANT_ID,
     topic,
 )
-from .protowire import block, double, entry, fields, integer, single, text, timestamp, usual
+from .protowire import block, double, entry, fields, integer, moment, single, text, usual
 from .words import (
     battery_level,
     heard_at,
@@ -55,7 +55,8 @@ def up(sent: Transmission) -> Said:
     if sent.fields:
         parts.append(fields(11, sent.fields))
     seconds, milliseconds = since_gps_epoch(sent.time)
-    by_gps = _time(3, sent, sent.time) + timestamp(4, seconds, milliseconds * 1_000_000)
+    gps_epoch = moment(seconds, milliseconds * 1_000_000)
+    by_gps = block(3, _moment(sent, sent.time)) + block(4, gps_epoch)
     parts += [block(12, _rx_info(sent, reception, by_gps)) for reception in sent.receptions]
     parts.append(_tx_info(sent.frequency, sent.spreading_factor))
     return topic(sent.origin, "up"), b"".join(parts)
@@ -76,7 +77,7 @@ def status(sent: Transmission) -> Said:
 def log(sent: Transmission) -> Said:
     """A frame with the counter of one before."""
     body = (
-        _time(1, sent, heard_at(sent))
+        block(1, _moment(sent, heard_at(sent)))
         + block(2, _device_info(sent.origin))
         + integer(3, _WARNING)
         + integer(4, _F_CNT_RETRANSMISSION)
@@ -94,7 +95,8 @@ def ack(sent: Transmission, downlink: Downlink, f_cnt_down: int) -> Said:
 
 
 def _head(sent: Transmission) -> bytes:
-    return text(1, uuid_text(sent.id)) + _time(2, sent, heard_at(sent)) + block(3, _device_info(sent.origin))
+    time = block(2, _moment(sent, heard_at(sent)))
+    return text(1, uuid_text(sent.id)) + time + block(3, _device_info(sent.origin))
 
 
 def _device_info(origin: Origin) -> bytes:
@@ -113,9 +115,9 @@ def _of_profile(vendor: str, model: str) -> bytes:
     return _OF_ALL + text(5, id_) + text(6, name)
 
 
-def _time(number: int, sent: Transmission, time: datetime) -> bytes:
+def _moment(sent: Transmission, time: datetime) -> bytes:
     seconds, rest = since_1970(time)
-    return timestamp(number, seconds, rest * 1000 + sent.nanoseconds)
+    return moment(seconds, rest * 1000 + sent.nanoseconds)
 
 
 def _rx_info(sent: Transmission, reception: Reception, by_gps: bytes) -> bytes:
@@ -132,7 +134,7 @@ def _rx_info(sent: Transmission, reception: Reception, by_gps: bytes) -> bytes:
             _location(gateway),
             block(13, reception.counter_us.to_bytes(4, "big")),
             _REGION_AND_CRC_OK,
-            _time(17, sent, reception.ns_time),
+            block(17, _moment(sent, reception.ns_time)),
         )
     )
 

@@ -54,7 +54,7 @@ def since_1970(time: datetime) -> tuple[int, int]:
 def stamp(time: datetime, nanoseconds: int, zone: str = "Z") -> str:
     """A time in UTC with nine decimals."""
     seconds, rest = since_1970(time)
-    return f"{_to_the_second(seconds)}.{rest:06d}{nanoseconds:03d}{zone}"
+    return f"{_to_the_second(seconds)}.{rest * 1000 + nanoseconds:09d}{zone}"
 
 
 @lru_cache(maxsize=1024)
