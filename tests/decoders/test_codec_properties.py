@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from decoders.builtin.cayenne_lpp.codec import CODEC as CAYENNE
 from decoders.builtin.decentlab import Decentlab, Number, Sensor
 from decoders.builtin.decentlab_dl_atm41.codec import CODEC as DL_ATM41
+from decoders.builtin.decentlab_dl_atm41g2.codec import CODEC as DL_ATM41G2
 from decoders.builtin.decentlab_dl_ctd10.codec import CODEC as DL_CTD10
+from decoders.builtin.decentlab_dl_ctd10b.codec import CODEC as DL_CTD10B
 from decoders.builtin.decentlab_dl_mbx.codec import CODEC as DL_MBX
 from decoders.builtin.decentlab_dl_ntu.codec import CODEC as DL_NTU
 from decoders.builtin.decentlab_dl_optod.codec import CODEC as DL_OPTOD
@@ -23,7 +25,10 @@ from decoders.builtin.dragino_ldds75.codec import CODEC as LDDS75
 from decoders.builtin.milesight_em300.codec import CODEC as EM300
 from telemetry.plugin import Codec, DecodeError, Field, Fields
 
-DECENTLAB = [DL_ATM41, DL_CTD10, DL_MBX, DL_NTU, DL_OPTOD, DL_PHEHT, DL_PM, DL_SMTP, DL_TBRG]
+DECENTLAB = [
+    *(DL_ATM41, DL_ATM41G2, DL_CTD10, DL_CTD10B, DL_MBX, DL_NTU),
+    *(DL_OPTOD, DL_PHEHT, DL_PM, DL_SMTP, DL_TBRG),
+]
 CODECS: list[Codec] = [CAYENNE, *DECENTLAB, LDDS75, EM300]
 
 
@@ -174,6 +179,8 @@ _UNROUNDED: list[tuple[Codec, Fields, str, float, float, float]] = [
     (DL_PM, {}, "barometric_pressure", 60_000, 110_000, 2),
     (DL_ATM41, {}, "air_temperature", -40, 50, 0.1),
     (DL_ATM41, {"air_temperature": 20}, "precipitation", 0, 32, 0.001),
+    (DL_ATM41G2, {"precipitation": 0.2}, "cumulative_precipitation", 0, 1e6, 0.001),
+    (DL_CTD10B, {}, "electrical_conductivity", 0, 120_000, 2),
     (DL_OPTOD, {}, "oxygen_concentration", 0, 20, 0.01),
     (DL_PHEHT, {"ph": 7}, "redox", -1400, 1400, 0.1),
     (DL_CTD10, {"electrical_conductivity": 99.5}, "water_depth", -10, 10_000, 1),
