@@ -133,9 +133,9 @@ def data_page() -> str:
         "|---|---|---|---|---|",
     ]
     for type_ in builtin_device_types().values():
-        channels: dict[str, list[str]] = {}
+        channels: dict[str, dict[str, None]] = {}
         for entry in type_.mapping:
-            channels.setdefault(entry.metric, []).append(str(entry.channel))
+            channels.setdefault(entry.metric, {})[str(entry.channel)] = None
         metrics = ", ".join(f"`{metric}` ({', '.join(found)})" for metric, found in channels.items())
         folder = type_.codec.replace("-", "_")
         lines.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,12 +82,6 @@ def _payload(payload: bytes) -> dict[str, str]:
     return {"payload_base64": b64encode(payload).decode()}
 
 
-def compact(value: dict[str, Any]) -> str:
-    """JSON without spaces, letters as they are, keys in their order."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def rfc3339(time: datetime, *, zone: str = "Z", nanoseconds: int | None = None) -> str:
-    """UTC with six decimals, or nine when `nanoseconds` (0–999) are given; `zone` is ``Z`` or ``+00:00``."""
-    text = time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
-    return f"{text}{'' if nanoseconds is None else f'{nanoseconds:03d}'}{zone}"
+def rfc3339(time: datetime) -> str:
+    """UTC with six decimals."""
+    return f"{time.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"

@@ -13,6 +13,7 @@ import structlog
 from telemetry.errors import SettingsError
 from telemetry.mqtt import MqttAddress
 
+from .downlinks import TOPICS, Mailbox, read
 from .message import Message
 
 _log = structlog.get_logger(__name__)
@@ -30,10 +31,12 @@ class Publisher:
 
     `put` waits while the queue is full, which holds the simulation back instead of losing messages.
     Messages in flight when the connection breaks are sent again: at least once, as QoS 1 has it.
+    With `commands` it also listens to downlinks, and puts them there; those of an outage are lost.
     """
 
-    def __init__(self, address: MqttAddress) -> None:
+    def __init__(self, address: MqttAddress, commands: Mailbox | None = None) -> None:
         self._address = address
+        self._commands = commands
         self._queue: asyncio.Queue[Message] = asyncio.Queue(_QUEUE)
         self._batch: list[Message] = []
         self._connected: aiomqtt.Client | None = None
@@ -92,7 +95,7 @@ class Publisher:
 
     async def _pump_while_connected(self, client: aiomqtt.Client) -> None:
         """A publish that waits for its ack would notice a lost connection only when it times out."""
-        tasks = {asyncio.create_task(self._pump(client)), asyncio.create_task(_until_lost(client))}
+        tasks = {asyncio.create_task(self._pump(client)), asyncio.create_task(self._listen(client))}
         self._connected = client
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -103,6 +106,22 @@ class Publisher:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        """Until the connection is lost: that is an MqttError."""
+        if self._commands is not None:
+            await client.subscribe([(topic, 0) for topic in TOPICS])
+        async for message in client.messages:
+            payload = message.payload
+            if self._commands is None or not isinstance(payload, bytes):
+                continue
+            try:
+                refused = self._commands.put(read(str(message.topic), payload))
+            except ValueError as error:
+                _log.warning("downlink_refused", topic=str(message.topic), problem=str(error))
+            else:
+                if refused:
+                    _log.warning("downlink_refused", topic=str(message.topic), problem="the queue is full")
 
     async def _pump(self, client: aiomqtt.Client) -> None:
         while True:
@@ -122,12 +141,6 @@ class Publisher:
             self._batch.clear()
             for _ in results:
                 self._queue.task_done()
-
-
-async def _until_lost(client: aiomqtt.Client) -> None:
-    """Nothing is subscribed to: all that comes is the MqttError of the disconnection."""
-    async for _ in client.messages:
-        pass
 
 
 def _is_refusal(error: aiomqtt.MqttError) -> bool:

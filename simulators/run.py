@@ -15,19 +15,19 @@ from telemetry.errors import UsageError
 from telemetry.mqtt import MqttAddress, parse_mqtt_url
 
 from .answers import write_answers
-from .devices import Format
 from .message import Message
-from .network import PUBLISHED_AFTER
 from .publish import Publisher
 from .scenario import Scenario, load_scenario
+from .servers import Format
+from .servers.formats import FORMATS
 from .traffic import Timeline, Traffic
+from .words import PUBLISHED_AFTER
 
 DEFAULT_START = datetime(2026, 1, 1, tzinfo=UTC)
 """Where output to a file starts unless told otherwise: fixed, so that one seed gives the same bytes."""
 
 Speed = float | Literal["max"]
 Progress = Callable[[float], None]
-FORMATS: tuple[Format, ...] = ("chirpstack-v4", "tts-v3")
 _LATE = timedelta(seconds=5)
 
 
@@ -97,7 +97,8 @@ async def run(
     if answers:
         write_answers(answers, scenario, traffic.scene, timeline, seed=seed)
     wait = _Pace(clock, timeline, sleep) if live else None
-    return await _publish(traffic, timeline, Publisher(out), end, wait, progress, told)
+    publisher = Publisher(out, traffic.words.mailbox if live else None)
+    return await _publish(traffic, timeline, publisher, end, wait, progress, told)
 
 
 async def simulate(
@@ -114,8 +115,11 @@ async def simulate(
     progress: Progress | None = None,
     answers: Path | None = None,
     told: Callable[[Message], object] | None = None,
+    devices: int | None = None,
 ) -> Summary:
     """`run` for a command line: a scenario's name or file, ``out="mqtt"`` with `mqtt_url`, or a file's path.
+
+    So many `devices` take part, its own and copies of them.
 
     Raises:
         UsageError: an unknown scenario, format or output, or what `run` refuses.
@@ -125,8 +129,9 @@ async def simulate(
         raise UsageError(f"format: {fmt!r} is none of {', '.join(FORMATS)}")
     if str(out) == "mqtt" and not mqtt_url:
         raise UsageError("out: mqtt needs a broker; set QUANTRAC_MQTT_URL or name a file")
+    loaded = load_scenario(scenario)
     return await run(
-        load_scenario(scenario),
+        loaded if devices is None else loaded.multiplied(devices),
         seed=seed,
         speed=speed,
         out=parse_mqtt_url(mqtt_url) if str(out) == "mqtt" and mqtt_url else Path(out),
@@ -163,7 +168,7 @@ def _write(
     try:
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for event in traffic.events(end=end):
-                for message in event.messages(timeline.when(event.at)):
+                for message in event.messages(timeline.when):
                     file.write(message.line() + "\n")
                     count += 1
                 if progress:
@@ -190,7 +195,7 @@ async def _publish(
             at = event.at
             if pace is not None:
                 await pace.until(at)
-            for message in event.messages(timeline.when(at)):
+            for message in event.messages(timeline.when):
                 await publisher.put(message)
                 if told:
                     told(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
@@ -12,6 +12,7 @@ from decoders.device_types import DeviceType, Variable, builtin_device_types
 from telemetry.errors import UsageError
 
 from .devices import DeviceSpec
+from .members import Member, copied, euis
 from .network import GatewaySpec, NetworkSpec
 from .stations import Station, load_stations
 from .truths import FaultSpec, HazardSpec, OutageSpec, measured_by, truth_faults
@@ -64,7 +65,10 @@ class Registrations:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A loaded scenario. `duration` is world time in seconds, `speed` world seconds per second."""
+    """A loaded scenario. `duration` is world time in seconds, `speed` world seconds per second.
+
+    `devices` are those of its file; `size` take part, copies of them in turn being the rest.
+    """
 
     id: str
     path: Path
@@ -81,18 +85,40 @@ class Scenario:
     devices: tuple[DeviceSpec, ...]
     network: NetworkSpec
     rules_path: Path | None
+    size: int
     faults: tuple[FaultSpec, ...] = ()
     outages: tuple[OutageSpec, ...] = ()
     hazards: tuple[HazardSpec, ...] = ()
 
+    @property
+    def copies(self) -> int:
+        """How often its devices stand there, whole or in part."""
+        return -(-self.size // len(self.devices))
+
+    def multiplied(self, size: int) -> Scenario:
+        """The same with so many devices: its own first, then copies that stand at copies of their stations.
+
+        Raises:
+            UsageError: fewer than one, or two would have one EUI.
+        """
+        if size < 1:
+            raise UsageError(f"devices: at least 1 is needed, got {size}")
+        euis(self.devices, size)
+        return replace(self, size=size)
+
+    def members(self) -> Iterator[Member]:
+        """Everybody who takes part."""
+        count = len(self.devices)
+        return (Member(self.devices[i % count], i // count) for i in range(self.size))
+
     def registrations(self) -> Registrations:
         """The devices, and the stations they stand at."""
-        used = {device.station for device in self.devices}
+        used = dict.fromkeys((member.spec.station, member.copy) for member in self.members())
         return Registrations(
-            tuple(station.as_simulated() for code, station in self.stations.items() if code in used),
+            tuple(copied(self.stations[code], n, self.copies).as_simulated() for code, n in sorted(used)),
             tuple(
-                DeviceRegistration(d.dev_eui, d.name, d.device_type, d.station, dict(d.variables))
-                for d in self.devices
+                DeviceRegistration(m.dev_eui, m.name, m.spec.device_type, m.station, dict(m.spec.variables))
+                for m in self.members()
             ),
         )
 
@@ -153,6 +179,7 @@ def load_scenario(
         gateways=tuple(content.gateways),
         devices=tuple(content.devices),
         network=content.network,
+        size=len(content.devices),
         rules_path=path.parent / content.rules if content.rules else None,
         faults=tuple(content.faults),
         outages=tuple(content.outages),

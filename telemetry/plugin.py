@@ -64,8 +64,11 @@ class Codec(Protocol):
     def encode(self, fields: Mapping[str, Field]) -> tuple[int, bytes]:
         """The `(f_port, payload)` a device would send for these fields; the inverse of `decode`.
 
+        Numbers between two steps of the frame are rounded to the nearest. A field that is left out is one
+        without a reading, where the frame can say so.
+
         Raises:
-            DecodeError: a field is missing or does not fit the frame.
+            DecodeError: a field that is needed is missing, or one does not fit; the message names it.
         """
         ...
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from telemetry.plugin import DecodeError, Field
+
+_HUGE = 1e300
 
 
 def check_port(f_port: int, only: int | None = None) -> None:
@@ -27,12 +30,12 @@ def check_size(payload: bytes, at: int, size: int, field: str) -> None:
 
 
 def to_raw(fields: Mapping[str, Field], name: str, low: int, high: int, per_unit: float = 1) -> int:
-    """The integer on the wire for the number `fields[name]`: times `per_unit`, within [`low`, `high`]."""
+    """The integer on the wire nearest to the number `fields[name]` times `per_unit`, in [`low`, `high`]."""
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise DecodeError(f"{name}: a number is needed, got {value!r}")
-    scaled = value * per_unit
-    # The first comparison keeps NaN, the infinities and numbers beyond float away from round().
+    # Comparisons before round() and the product: NaN, the infinities and integers beyond float are refused.
+    scaled = value * per_unit if abs(value) < _HUGE else math.inf
     if not low - 1 < scaled < high + 1 or not low <= (raw := round(scaled)) <= high:
         raise DecodeError(f"{name}: {value} is outside {low / per_unit:g} to {high / per_unit:g}")
     return raw

@@ -38,11 +38,20 @@ def simulate(
     ] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", metavar="chirpstack-v4|tts-v3", help="One format for all devices."),
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="One network server for all devices: chirpstack-v4, chirpstack-v4.0, "
+            "chirpstack-v4-protobuf, chirpstack-v3 or tts-v3.",
+        ),
     ] = None,
     out: Annotated[str, typer.Option(metavar="mqtt|FILE", help="The broker, or a file of NDJSON.")] = "mqtt",
     start: Annotated[
         datetime | None, typer.Option(help="World time (UTC) of a file's first message.")
+    ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="So many devices: its own, then copies at copied stations."),
     ] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Go on after the scenario's end, until stopped.")
@@ -91,6 +100,8 @@ def simulate(
     context = Context(data)
     setup_logging(context.common, "simulate")
     loaded = load_scenario(scenario)
+    if devices is not None:
+        loaded = loaded.multiplied(devices)
     if with_registration:
         rules = load_rules(loaded.rules_path) if loaded.rules_path else []
         register(context.store().database_url, loaded.registrations(), rules)
@@ -108,7 +119,7 @@ def simulate(
                     scenario, seed=seed, speed=pace, fmt=format_, out=out, mqtt_url=url,
                     start=start and start.replace(tzinfo=UTC), keep_going=keep_going,
                     progress=_reporter(bar), answers=file, told=run and run.published,
-                    parent_pipe=parent_pipe,
+                    parent_pipe=parent_pipe, devices=devices,
                 )
             )  # fmt: skip
         if summary is None:

@@ -30,7 +30,15 @@ ROLES = {
         publish=("application/#", "v3/#"),
         subscribe=("application/+/device/+/command/+", "v3/+/devices/+/down/+"),
     ),
-    "simulator": Role(publish=("application/#", "v3/#")),
+    # A network server with its devices, which obey the commands.
+    "simulator": Role(
+        publish=("application/#", "v3/#"),
+        subscribe=(
+            "application/+/device/+/command/down",
+            "v3/+/devices/+/down/push",
+            "v3/+/devices/+/down/replace",
+        ),
+    ),
     "monitor": Role(subscribe=("#", "$SYS/#")),
     "admin": Role(publish=("#",), subscribe=("#", "$SYS/#")),
 }

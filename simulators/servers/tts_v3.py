@@ -6,153 +6,221 @@ lorawan-stack.
 
 from __future__ import annotations
 
-from base64 import b64encode
-from datetime import datetime, timedelta
-from hashlib import blake2b
-from typing import Any
+from datetime import timedelta
+from functools import lru_cache
 
-from ..message import rfc3339
-from . import Reception, Transmission
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from telemetry.plugin import Fields
+
+from . import Downlink, Gateway, Origin, Reception, Said, Server, Transmission
+from .words import base64, encode, queue_item, raw, since_1970, stamp
 
 APPLICATION = "quan-trac"
 TENANT = "dong-nai"
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
+_SERVED_AFTER = timedelta(milliseconds=20)
 _BEFORE_PUBLISHED = timedelta(milliseconds=60)
 _PLACE_SOURCE = "SOURCE_REGISTRY"
+_APPLICATION_IDS = raw({"application_id": APPLICATION})
+_NETWORK_IDS = raw({"net_id": "000013", "tenant_id": TENANT, "cluster_id": "as1"})
 
 
-def up(sent: Transmission) -> tuple[str, dict[str, Any]]:
-    """Topic and body of the uplink, marked simulated."""
-    first = min(reception.ns_time for reception in sent.receptions)
-    served = first + timedelta(milliseconds=20)
-    uplink = _without_defaults(
-        {
-            "session_key_id": b64encode(sent.session.key_id).decode(),
-            "f_port": sent.f_port,
-            "f_cnt": sent.f_cnt,
-            "frm_payload": b64encode(sent.payload).decode(),
-        }
+class _Ids(msgspec.Struct, gc=False):
+    device_id: str
+    application_ids: Raw
+    dev_eui: str
+    join_eui: str
+    dev_addr: str
+
+
+class _Location(msgspec.Struct, omit_defaults=True, gc=False):
+    latitude: float = 0
+    longitude: float = 0
+    altitude: int = 0
+    source: str = ""
+
+
+class _RxMetadata(msgspec.Struct, omit_defaults=True, gc=False):
+    gateway_ids: Raw
+    time: str = ""
+    timestamp: int = 0
+    rssi: int = 0
+    channel_rssi: int = 0
+    snr: float = 0
+    location: Raw = Raw()
+    uplink_token: str = ""
+    channel_index: int = 0
+    received_at: str = ""
+
+
+class _Settings(msgspec.Struct, omit_defaults=True, gc=False):
+    data_rate: Raw
+    frequency: str
+    timestamp: int = 0
+    time: str = ""
+
+
+class _Battery(msgspec.Struct, omit_defaults=True, gc=False):
+    f_cnt: int = 0
+    value: float = 0
+    received_at: str = ""
+
+
+class _Uplink(msgspec.Struct, omit_defaults=True, gc=False):
+    session_key_id: str = ""
+    f_port: int = 0
+    f_cnt: int = 0
+    frm_payload: str = ""
+    decoded_payload: Fields | UnsetType = UNSET
+    rx_metadata: list[_RxMetadata] = []
+    settings: _Settings | None = None
+    received_at: str = ""
+    confirmed: bool = False
+    consumed_airtime: str = ""
+    locations: dict[str, _Location] = {}
+    version_ids: Raw = Raw()
+    network_ids: Raw = Raw()
+    last_battery_percentage: _Battery | None = None
+
+
+class _JoinAccept(msgspec.Struct, gc=False):
+    session_key_id: str
+    received_at: str
+
+
+class _Acknowledged(msgspec.Struct, omit_defaults=True, gc=False):
+    session_key_id: str
+    f_port: int
+    f_cnt: int = 0
+    frm_payload: str = ""
+    confirmed: bool = False
+    priority: str = ""
+    correlation_ids: list[str] = []
+
+
+class _Message(msgspec.Struct, omit_defaults=True, gc=False):
+    end_device_ids: _Ids
+    correlation_ids: list[str]
+    received_at: str
+    uplink_message: _Uplink | None = None
+    join_accept: _JoinAccept | None = None
+    downlink_ack: _Acknowledged | None = None
+    simulated: bool = False
+
+
+def up(sent: Transmission) -> Said:
+    """The uplink, marked simulated."""
+    origin, receptions, nanoseconds = sent.origin, sent.receptions, sent.nanoseconds
+    first = min([reception.ns_time for reception in receptions])
+    served, time = stamp(first + _SERVED_AFTER, nanoseconds), stamp(sent.time, nanoseconds)
+    uplink = _Uplink(
+        base64(sent.session.key_id),
+        sent.f_port,
+        sent.f_cnt,
+        base64(sent.payload),
+        sent.fields or UNSET,
+        [_rx_metadata(sent, reception, time) for reception in receptions],
+        _Settings(_data_rate(sent.spreading_factor), str(sent.frequency), receptions[0].counter_us, time),
+        served,
+        sent.confirmed,
+        f"{sent.airtime_s:.6f}s",
+        {"user": _Location(origin.latitude or 0, origin.longitude or 0, 0, _PLACE_SOURCE)},
+        _version_ids(origin.vendor, origin.model),
+        _NETWORK_IDS,
+        _Battery(sent.f_cnt, round(sent.battery * 100, 6) or 0, served),
     )
-    uplink["decoded_payload"] = sent.fields
-    uplink |= _without_defaults(
-        {
-            "rx_metadata": [_rx_metadata(sent, reception) for reception in sent.receptions],
-            "settings": {
-                "data_rate": {
-                    "lora": {
-                        "bandwidth": 125000,
-                        "spreading_factor": sent.spreading_factor,
-                        "coding_rate": "4/5",
-                    }
-                },
-                "frequency": str(sent.frequency),
-                "timestamp": sent.receptions[0].counter_us,
-                "time": _stamp(sent, sent.time),
-            },
-            "received_at": _stamp(sent, served),
-            "consumed_airtime": f"{sent.airtime_s:.6f}s",
-            "locations": {
-                "user": {
-                    "latitude": sent.origin.latitude,
-                    "longitude": sent.origin.longitude,
-                    "source": _PLACE_SOURCE,
-                }
-            },
-            "version_ids": {
-                "brand_id": sent.origin.vendor.lower(),
-                "model_id": sent.origin.model.split()[0].lower(),
-                "band_id": "AS_923_2",
-            },
-            "network_ids": {"net_id": "000013", "tenant_id": TENANT, "cluster_id": "as1"},
-            "last_battery_percentage": {
-                "f_cnt": sent.f_cnt,
-                "value": round(sent.battery * 100, 6),
-                "received_at": _stamp(sent, served),
-            },
-        }
+    message = _Message(*_head(sent), uplink_message=uplink, simulated=True)
+    return _topic(origin, "up"), encode(message)
+
+
+def join(sent: Transmission) -> Said:
+    """A join was accepted; marked simulated."""
+    accept = _JoinAccept(base64(sent.session.key_id), stamp(sent.time, sent.nanoseconds))
+    message = _Message(*_head(sent), join_accept=accept, simulated=True)
+    return _topic(sent.origin, "join"), encode(message)
+
+
+def ack(sent: Transmission, downlink: Downlink, f_cnt_down: int) -> Said:
+    """The frame acknowledged a confirmed downlink; marked simulated."""
+    acknowledged = _Acknowledged(
+        base64(sent.session.key_id),
+        downlink.f_port,
+        f_cnt_down,
+        base64(downlink.payload),
+        True,
+        "NORMAL",
+        [queue_item(downlink, f_cnt_down)],
     )
-    return _topic(sent, "up"), {
-        **_head(sent, "gs:uplink"),
-        "uplink_message": uplink,
-        "simulated": True,
-    }
+    message = _Message(*_head(sent), downlink_ack=acknowledged, simulated=True)
+    return _topic(sent.origin, "down/ack"), encode(message)
 
 
-def join(sent: Transmission) -> tuple[str, dict[str, Any]]:
-    """Topic and body of the event that a join was accepted, marked simulated."""
-    return _topic(sent, "join"), {
-        **_head(sent, "gs:uplink"),
-        "join_accept": {
-            "session_key_id": b64encode(sent.session.key_id).decode(),
-            "received_at": _stamp(sent, sent.time),
-        },
-        "simulated": True,
-    }
+def _topic(origin: Origin, kind: str) -> str:
+    return f"v3/{APPLICATION}@{TENANT}/devices/{device_id(origin.dev_eui)}/{kind}"
 
 
-def _topic(sent: Transmission, kind: str) -> str:
-    return f"v3/{APPLICATION}@{TENANT}/devices/{_device_id(sent)}/{kind}"
+def device_id(dev_eui: str) -> str:
+    """What a simulated device is called."""
+    return f"eui-{dev_eui}"
 
 
-def _device_id(sent: Transmission) -> str:
-    return f"eui-{sent.origin.dev_eui}"
+def _head(sent: Transmission) -> tuple[_Ids, list[str], str]:
+    origin = sent.origin
+    ids = _Ids(
+        device_id(origin.dev_eui),
+        _APPLICATION_IDS,
+        origin.dev_eui.upper(),
+        origin.join_eui.upper(),
+        sent.session.dev_addr.upper(),
+    )
+    received_at = stamp(sent.published - _BEFORE_PUBLISHED, sent.nanoseconds)
+    return ids, [f"gs:uplink:{_ulid(sent)}"], received_at
 
 
-def _head(sent: Transmission, kind: str) -> dict[str, Any]:
-    return {
-        "end_device_ids": {
-            "device_id": _device_id(sent),
-            "application_ids": {"application_id": APPLICATION},
-            "dev_eui": sent.origin.dev_eui.upper(),
-            "join_eui": sent.origin.join_eui.upper(),
-            "dev_addr": sent.session.dev_addr.upper(),
-        },
-        "correlation_ids": [f"{kind}:{_ulid(sent)}"],
-        "received_at": _stamp(sent, sent.published - _BEFORE_PUBLISHED),
-    }
+def _rx_metadata(sent: Transmission, reception: Reception, time: str) -> _RxMetadata:
+    ids, location = _gateway(reception.gateway)
+    return _RxMetadata(
+        ids,
+        time if reception.gateway.gnss else "",
+        reception.counter_us,
+        reception.rssi,
+        reception.rssi,
+        reception.snr or 0,
+        location,
+        base64(reception.uplink_id.to_bytes(4, "big")),
+        sent.channel,
+        stamp(reception.ns_time, sent.nanoseconds),
+    )
 
 
-def _rx_metadata(sent: Transmission, reception: Reception) -> dict[str, Any]:
-    gateway = reception.gateway
-    metadata: dict[str, Any] = {
-        "gateway_ids": {"gateway_id": f"eui-{gateway.id}", "eui": gateway.id.upper()},
-        "time": _stamp(sent, sent.time) if gateway.gnss else "",
-        "timestamp": reception.counter_us,
-        "rssi": reception.rssi,
-        "channel_rssi": reception.rssi,
-        "snr": reception.snr,
-        "location": {
-            "latitude": gateway.latitude,
-            "longitude": gateway.longitude,
-            "altitude": round(gateway.altitude_m),
-            "source": _PLACE_SOURCE,
-        },
-        "uplink_token": b64encode(reception.uplink_id.to_bytes(4, "big")).decode(),
-        "channel_index": sent.channel,
-        "received_at": _stamp(sent, reception.ns_time),
-    }
-    return metadata
+@lru_cache(maxsize=4096)
+def _gateway(gateway: Gateway) -> tuple[Raw, Raw]:
+    """Its identifiers and its place, which is told whatever the gateway knows of it itself."""
+    place = _Location(gateway.latitude or 0, gateway.longitude or 0, round(gateway.altitude_m), _PLACE_SOURCE)
+    return raw({"gateway_id": f"eui-{gateway.id}", "eui": gateway.id.upper()}), raw(place)
 
 
-def _without_defaults(message: dict[str, Any]) -> dict[str, Any]:
-    """Leave out zero, empty and false at every depth, as protobuf's JSON mapping does."""
-    kept: dict[str, Any] = {}
-    for name, value in message.items():
-        if isinstance(value, dict):
-            value = _without_defaults(value)
-        elif isinstance(value, list):
-            value = [_without_defaults(item) for item in value]
-        if value:
-            kept[name] = value
-    return kept
+@lru_cache(maxsize=16)
+def _data_rate(spreading_factor: int) -> Raw:
+    lora = {"bandwidth": 125000, "spreading_factor": spreading_factor, "coding_rate": "4/5"}
+    return raw({"lora": lora})
+
+
+@lru_cache(maxsize=1024)
+def _version_ids(vendor: str, model: str) -> Raw:
+    return raw({"brand_id": vendor.lower(), "model_id": model.split()[0].lower(), "band_id": "AS_923_2"})
 
 
 def _ulid(sent: Transmission) -> str:
-    """48 bits of milliseconds and 80 bits that look random, in Crockford's base 32."""
-    tail = blake2b(sent.id.bytes, digest_size=10).digest()
-    number = int(sent.time.timestamp() * 1000) << 80 | int.from_bytes(tail, "big")
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    """48 bits of milliseconds in Crockford's base 32, to which hex digits belong, too: they look random."""
+    seconds, rest = since_1970(sent.time)
+    time = seconds * 1000 + rest // 1000
+    high = _PAIRS[time >> 40] + _PAIRS[time >> 30 & 1023]
+    low = _PAIRS[time >> 20 & 1023] + _PAIRS[time >> 10 & 1023] + _PAIRS[time & 1023]
+    return f"{high}{low}{sent.id[:8].hex().upper()}"
 
 
-def _stamp(sent: Transmission, time: datetime) -> str:
-    return rfc3339(time, nanoseconds=sent.nanoseconds)
+SERVER = Server(up, join, None, None, ack)

@@ -1,16 +1,18 @@
 """Every built-in codec: its vectors, its papers, its device types."""
 
 import tomllib
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from decoders.device_types import builtin_device_types
+from decoders.datalog import compile_datalog
+from decoders.device_types import DeviceType, Variable, builtin_device_types
 from decoders.normalise import normalise
 from decoders.registry import GROUP, load_codecs
 from decoders.vectors import VectorResult, read_vectors, run_vectors
-from telemetry.plugin import Codec
+from telemetry.plugin import Codec, Field
 from tests.decoders.papers import lacking
 
 ROOT = Path(__file__).parents[2]
@@ -66,15 +68,23 @@ def test_papers(codec_id: str) -> None:
 
 
 @pytest.mark.parametrize("type_id", sorted(builtin_device_types()))
-def test_device_type_maps_its_first_vector(type_id: str) -> None:
+def test_device_type_maps_vectors_of_its_codec(type_id: str) -> None:
     device_type = builtin_device_types()[type_id]
-    fields = read_vectors(_folder(device_type.codec)).vectors[0].fields
-    assert fields is not None
+    vectors = read_vectors(_folder(device_type.codec)).vectors
 
-    normalised = normalise(fields, device_type, {})
+    normalised = [normalise(v.fields, device_type, {}) for v in vectors if v.fields is not None]
 
-    assert normalised.values
-    assert normalised.problems == []
+    assert {value.metric for one in normalised for value in one.values} >= _always(device_type)
+    assert not [problem for one in normalised for problem in one.problems]
+
+
+def _always(device_type: DeviceType) -> set[str]:
+    """The metrics that need no variable of the device, and are no datalog's."""
+    return {
+        entry.metric
+        for entry in device_type.mapping
+        if not isinstance(entry.offset, Variable) and entry.records is None
+    }
 
 
 def test_every_codec_has_a_device_type() -> None:
@@ -104,7 +114,52 @@ def test_river_level_is_elevation_less_distance() -> None:
     assert _values("dragino-ldds75", 2, frame) == level
 
 
+def test_depth_of_a_submerged_sensor_is_a_level_too() -> None:
+    frame = "0207d9000390888081006400000c60"
+    values = _values("decentlab-dl-ctd10", 1, frame, sensor_elevation_m=-2.0)
+    assert values["water.level", 0] == 2.232
+    assert values["water.depth", 0] == 4.232
+
+
+def test_a_profile_has_the_depth_as_channel() -> None:
+    frame = "020b50000309018a8c09438a9809278a920b3c8aa50c9c8a8c11e08aa500000000000000000b3b"
+    values = _values("decentlab-dl-smtp", 1, frame)
+    assert values["soil.moisture", 5] == 4.152
+    assert values["soil.temperature", 5] == 27.25
+    assert ("soil.moisture", 6) not in values
+
+
+def test_a_logger_scales_what_an_analog_input_cannot_say() -> None:
+    frame = "0102 02C6 0202 01F4 0402 01C2 0702 09C4"
+    assert _values("cayenne-lpp-water-quality", 1, frame) == {
+        ("water.ph", 0): 7.1,
+        ("water.dissolved_oxygen", 0): 5,
+        ("water.conductivity", 0): 4500,
+        ("water.cod", 0): 250,
+    }
+
+
+def test_history_has_the_times_of_its_records() -> None:
+    device_type = builtin_device_types()["milesight-em300"]
+    codec = REGISTRY.get(device_type.codec)
+    times = [1_792_000_000 + 600 * n for n in range(3)]
+    records: list[Field] = [{"timestamp": t, "temperature": 30.04, "humidity": 79.9} for t in times]
+    read = compile_datalog(device_type)
+    assert read is not None
+
+    log = read(codec.decode(*codec.encode({"history": records})), datetime(2026, 12, 1, tzinfo=UTC), {})
+
+    assert not log.problems
+    assert [(one.time.timestamp(), one.metric, one.value) for one in log.readings] == [
+        (time, metric, value)
+        for time in times
+        for metric, value in (("air.temperature", 30.0), ("air.humidity", 80.0))
+    ]
+
+
 def test_air_pressure_is_in_hectopascal() -> None:
+    station = _values("decentlab-dl-atm41", 1, "02 035a 0001" + 9 * "0000" + "a57c" + 7 * "0000")
+    assert station == {("air.pressure", 0): pytest.approx(959.6)}
     assert _values("decentlab-dl-pm", 1, "021b50000d0c2567bd618dbd10")["air.pressure", 0] == 968
 
 

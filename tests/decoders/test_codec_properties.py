@@ -5,17 +5,31 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from decoders.builtin.cayenne_lpp.codec import CODEC as CAYENNE
+from decoders.builtin.decentlab import Decentlab, Number, Sensor
+from decoders.builtin.decentlab_dl_atm41.codec import CODEC as DL_ATM41
+from decoders.builtin.decentlab_dl_atm41g2.codec import CODEC as DL_ATM41G2
+from decoders.builtin.decentlab_dl_ctd10.codec import CODEC as DL_CTD10
+from decoders.builtin.decentlab_dl_ctd10b.codec import CODEC as DL_CTD10B
+from decoders.builtin.decentlab_dl_mbx.codec import CODEC as DL_MBX
+from decoders.builtin.decentlab_dl_ntu.codec import CODEC as DL_NTU
+from decoders.builtin.decentlab_dl_optod.codec import CODEC as DL_OPTOD
+from decoders.builtin.decentlab_dl_pheht.codec import CODEC as DL_PHEHT
 from decoders.builtin.decentlab_dl_pm.codec import CODEC as DL_PM
+from decoders.builtin.decentlab_dl_smtp.codec import CODEC as DL_SMTP
 from decoders.builtin.decentlab_dl_tbrg.codec import CODEC as DL_TBRG
 from decoders.builtin.dragino_ldds75.codec import CODEC as LDDS75
 from decoders.builtin.milesight_em300.codec import CODEC as EM300
 from telemetry.plugin import Codec, DecodeError, Field, Fields
 
-CODECS: list[Codec] = [CAYENNE, DL_PM, DL_TBRG, LDDS75, EM300]
+DECENTLAB = [
+    *(DL_ATM41, DL_ATM41G2, DL_CTD10, DL_CTD10B, DL_MBX, DL_NTU),
+    *(DL_OPTOD, DL_PHEHT, DL_PM, DL_SMTP, DL_TBRG),
+]
+CODECS: list[Codec] = [CAYENNE, *DECENTLAB, LDDS75, EM300]
 
 
 def _steps(low: int, high: int, per_unit: int = 1) -> st.SearchStrategy[float]:
@@ -90,38 +104,29 @@ def test_ldds75_round_trip(rest: Fields, distance: Fields) -> None:
     assert LDDS75.decode(*LDDS75.encode(fields)) == fields
 
 
-_RAIN = st.fixed_dictionaries({"tips": U16, "interval_s": U16, "tips_total": U32})
-_BATTERY = st.fixed_dictionaries({"battery_voltage": _steps(0, 0xFFFF, 1000)})
+def _readings(number: Number) -> st.SearchStrategy[Field]:
+    return st.integers(0, (1 << 16 * number.words) - 1).map(number.read)
 
 
-@given(U16, st.one_of(_RAIN, _BATTERY, st.builds(lambda rain, battery: rain | battery, _RAIN, _BATTERY)))
-def test_dl_tbrg_round_trip(device_id: int, sensors: Fields) -> None:
-    fields = {"device_id": device_id} | sensors
-    assert DL_TBRG.decode(*DL_TBRG.encode(fields)) == fields
+def _sensor_fields(sensor: Sensor) -> st.SearchStrategy[Fields]:
+    """What a sensor can tell: a number that has no reading is left out, but one at least is there."""
+    everything = st.fixed_dictionaries({number.name: _readings(number) for number in sensor.numbers})
+    return everything.map(_without_none).filter(bool)
 
 
-_MASS = [f"pm{size}_mass_concentration" for size in ("1_0", "2_5", "4", "10")]
-_NUMBER = [f"pm{size}_number_concentration" for size in ("0_5", "1_0", "2_5", "4", "10")]
-_PM_SENSORS = [
-    _BATTERY,
-    st.fixed_dictionaries(
-        {"typical_particle_size": U16} | dict.fromkeys(_MASS + _NUMBER, _steps(0, 0xFFFF, 10))
-    ),
-    st.fixed_dictionaries({"barometric_pressure": _steps(0, 0xFFFF).map(lambda raw: raw * 2)}),
-]
+def _without_none(fields: Fields) -> Fields:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-@st.composite
-def _pm_fields(draw: st.DrawFn) -> Fields:
-    fields: Fields = {"device_id": draw(U16)}
-    for sensor in draw(st.lists(st.sampled_from(_PM_SENSORS), min_size=1, unique=True)):
-        fields |= draw(sensor)
-    return fields
-
-
-@given(_pm_fields())
-def test_dl_pm_round_trip(fields: Fields) -> None:
-    assert DL_PM.decode(*DL_PM.encode(fields)) == fields
+@pytest.mark.parametrize("codec", DECENTLAB, ids=lambda codec: codec.id)
+@settings(max_examples=30)
+@given(data=st.data(), device_id=U16)
+def test_decentlab_round_trip(codec: Decentlab, data: st.DataObject, device_id: int) -> None:
+    sensors = data.draw(st.lists(st.sampled_from(codec.sensors), min_size=1, unique=True))
+    fields: Fields = {"device_id": device_id}
+    for sensor in sensors:
+        fields |= data.draw(_sensor_fields(sensor))
+    assert codec.decode(*codec.encode(fields)) == fields
 
 
 @given(st.floats(-46.85, 128.86), st.floats(-6, 118.99))
@@ -159,6 +164,47 @@ _EM300_FIELDS = st.fixed_dictionaries(
 ).filter(bool)
 
 
+# What a simulated sensor gives its codec, and the step of the frame in that field.
+_UNROUNDED: list[tuple[Codec, Fields, str, float, float, float]] = [
+    (CAYENNE, {}, "analog_in_1", -327.68, 327.67, 0.01),
+    (CAYENNE, {}, "temperature_1", -40, 60, 0.1),
+    (CAYENNE, {}, "relative_humidity_1", 0, 100, 0.5),
+    (LDDS75, {"battery_voltage": 3.4567}, "distance_mm", 280, 7500, 1),
+    (LDDS75, {"distance_mm": 1234.5}, "battery_voltage", 2.1, 3.7, 0.001),
+    (EM300, {}, "temperature", -30, 70, 0.1),
+    (EM300, {"temperature": 31.24}, "humidity", 0, 100, 0.5),
+    (EM300, {}, "battery", 0, 100, 1),
+    (DL_TBRG, {"tips": 3.7}, "tips_total", 0, 1e7, 1),
+    (DL_PM, {"pm2_5_mass_concentration": 25.04}, "pm10_mass_concentration", 0, 1000, 0.1),
+    (DL_PM, {}, "barometric_pressure", 60_000, 110_000, 2),
+    (DL_ATM41, {}, "air_temperature", -40, 50, 0.1),
+    (DL_ATM41, {"air_temperature": 20}, "precipitation", 0, 32, 0.001),
+    (DL_ATM41G2, {"precipitation": 0.2}, "cumulative_precipitation", 0, 1e6, 0.001),
+    (DL_CTD10B, {}, "electrical_conductivity", 0, 120_000, 2),
+    (DL_OPTOD, {}, "oxygen_concentration", 0, 20, 0.01),
+    (DL_PHEHT, {"ph": 7}, "redox", -1400, 1400, 0.1),
+    (DL_CTD10, {"electrical_conductivity": 99.5}, "water_depth", -10, 10_000, 1),
+    (DL_SMTP, {}, "soil_moisture_at_depth_0", 0, 60, 0.002),
+    (DL_NTU, {}, "turbidity_in_ntu", 0, 4000, 0.1),
+    (DL_MBX, {}, "distance", 300, 10_000, 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("codec", "others", "field", "low", "high", "step"),
+    [pytest.param(*row, id=f"{row[0].id} {row[2]}") for row in _UNROUNDED],
+)
+@settings(max_examples=30)
+@given(share=st.floats(0, 1))
+def test_encode_rounds_to_the_nearest_step(
+    codec: Codec, others: Fields, field: str, low: float, high: float, step: float, share: float
+) -> None:
+    value = low + share * (high - low)
+    decoded = codec.decode(*codec.encode({**others, field: value}))[field]
+    assert isinstance(decoded, (int, float))
+    assert abs(decoded - value) <= 0.5001 * step
+
+
 @given(_EM300_FIELDS)
 def test_em300_round_trip(fields: Fields) -> None:
     assert EM300.decode(*EM300.encode(fields)) == fields
@@ -177,7 +223,7 @@ _NOISE = st.one_of(
     st.builds(
         lambda flags, words: b"\x02\x00\x01" + bytes((0, flags)) + words,
         st.integers(0, 15),
-        st.binary(max_size=30),
+        st.binary(max_size=30) | st.sampled_from([2, 4, 6, 8, 10, 32, 34]).map(bytes),
     ),
 )
 
@@ -219,6 +265,7 @@ _NAMES = [
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.id)
 @given(fields=st.dictionaries(st.sampled_from(_NAMES), _ANY, max_size=3))
 @example(fields={"device_id": 1, "air_temperature": 10**400, "air_humidity": 1})
+@example(fields={"device_id": 1, "barometric_pressure": 10**400})
 @example(fields={"battery_voltage": float("nan"), "distance_mm": 300})
 @example(fields={"temperature_1": float("inf")})
 def test_encode_makes_a_frame_or_raises_decode_error(codec: Codec, fields: Fields) -> None:
@@ -232,17 +279,20 @@ def test_encode_makes_a_frame_or_raises_decode_error(codec: Codec, fields: Field
 @pytest.mark.parametrize(
     ("codec", "fields", "message"),
     [
-        (CAYENNE, {"temperature_1": 4000}, "temperature_1: temperature: 4000 is outside -3276.8 to 3276.7"),
+        (CAYENNE, {"temperature_1": 4000}, "temperature_1: 4000 is outside -3276.8 to 3276.7"),
         (CAYENNE, {"temperature_256": 1}, "temperature_256: not a type and a channel"),
         (CAYENNE, {"gps_1": 3}, "gps_1: needs latitude, longitude, altitude, got 3"),
         (CAYENNE, {"gps_1": {"latitude": 1}}, "gps_1: longitude: a number is needed, got None"),
-        (LDDS75, {"battery_voltage": 3.6, "distance_mm": 100}, "distance_mm: 100 is outside 280 to 65535"),
+        (LDDS75, {"battery_voltage": 3.6, "distance_mm": 7e4}, "distance_mm: 70000.0 is outside"),
         (LDDS75, {"battery_voltage": 3.6}, "distance_mm: a number is needed"),
         (LDDS75, {"battery_voltage": 3.6, "distance_status": "far"}, "distance_status: 'far'"),
         (LDDS75, {"battery": 3.6}, "battery: not in this frame"),
-        (DL_TBRG, {"device_id": 1}, "tips_total, battery_voltage"),
+        (DL_TBRG, {"device_id": 1}, "fields: a message carries at least one sensor"),
         (DL_TBRG, {"device_id": 1, "tips": 1}, "tips_total: a number is needed"),
-        (DL_PM, {"battery_voltage": 3}, "device_id: a number is needed"),
+        (DL_PM, {"device_id": -1, "battery_voltage": 3}, "device_id: -1 is outside 0 to 65535"),
+        (DL_PM, {"pm10_mass_concentration": 3}, "pm2_5_mass_concentration: a number is needed"),
+        (DL_ATM41, {"air_temperature": -3276.8}, "air_temperature: -3276.8 is outside -3276.7 to 3276.7"),
+        (DL_CTD10, {"water_depth": 1}, "electrical_conductivity: a number is needed"),
         (
             DL_PM,
             {"device_id": 1, "air_temperature": 200, "air_humidity": 1},
@@ -250,7 +300,8 @@ def test_encode_makes_a_frame_or_raises_decode_error(codec: Codec, fields: Field
         ),
         (EM300, {"leak": "yes"}, "leak: true or false is needed"),
         (EM300, {"serial_number": "12"}, "serial_number: '12' does not fit 8 bytes"),
-        (EM300, {"history": [1]}, "history: needs timestamp"),
+        (EM300, {"history": [1]}, "history: an entry is an object"),
+        (EM300, {"history": [{"temperature": 20}]}, "timestamp: a number is needed"),
         (EM300, {}, "no fields"),
     ],
 )
@@ -258,6 +309,18 @@ def test_encode_names_the_field(codec: Codec, fields: Fields, message: str) -> N
     with pytest.raises(DecodeError) as raised:
         codec.encode(fields)
     assert message in str(raised.value)
+
+
+def test_ldds75_under_water_is_too_near() -> None:
+    for distance in (279.4, 0, -1500.0):
+        fields = LDDS75.decode(*LDDS75.encode({"battery_voltage": 3.6, "distance_mm": distance}))
+        assert fields["distance_status"] == "too_near"
+        assert "distance_mm" not in fields
+
+
+def test_decentlab_says_what_was_not_measured() -> None:
+    fields = DL_ATM41.decode(*DL_ATM41.encode({"wind_speed": 3.14159, "wind_direction": 0}))
+    assert fields == {"device_id": 0, "wind_speed": 3.14, "wind_direction": 0}
 
 
 def test_em300_temperature_is_signed_little_endian() -> None:

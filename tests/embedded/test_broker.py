@@ -17,6 +17,7 @@ from quantrac.embedded.nats import Nats
 from quantrac.embedded.probe import answers
 from quantrac.embedded.process import ServerProcess, wait_until
 from quantrac.embedded.roles import ROLES
+from simulators.downlinks import TOPICS
 from tests.wait import PATIENCE
 
 UP = "application/a1/device/24e124136b502217/event/up"
@@ -67,9 +68,14 @@ def test_only_with_a_password(broker, mqtt) -> None:
     assert mqtt(info.urls["ingest"], "known").answer == "Success"
 
 
-def test_simulator_publishes_but_hears_nothing(broker, mqtt) -> None:
+def test_simulator_publishes_and_hears_only_commands(broker, mqtt) -> None:
     urls = broker().start().urls
     ingest, simulator, admin = (mqtt(urls[role], role) for role in ("ingest", "simulator", "admin"))
+    for topic in TOPICS:
+        assert simulator.subscribe(topic) == [1]
+    for topic in (DOWN, "v3/app@tenant/devices/d1/down/push"):
+        ingest.publish(topic, b"command")
+        assert simulator.take(1) == [(topic, b"command")]
     assert ingest.subscribe("#") == [1]
     simulator.subscribe("#")
     simulator.publish(UP, b"simulated")

@@ -206,7 +206,7 @@ def test_timeline() -> None:
         ({"speed": float("nan")}, "speed: "),
         ({"keep_going": True}, "keep_going: "),
         ({"start": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001
-        ({"fmt": "loriot"}, "format: 'loriot' is none of chirpstack-v4, tts-v3"),
+        ({"fmt": "loriot"}, "format: 'loriot' is none of chirpstack-v4, chirpstack-v4.0, "),
         ({"out": "mqtt"}, "out: mqtt needs a broker"),
         ({"out": "/nowhere/at/all"}, "cannot write /nowhere/at/all"),
         ({"out": "mqtt", "mqtt_url": "mqtt://127.0.0.1:1", "start": START}, "start: a live simulation"),

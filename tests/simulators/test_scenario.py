@@ -77,7 +77,7 @@ def test_registrations(flood: Scenario) -> None:
         ('"0251545200aa0002"', '"0251545200aa0001"', "gateways[1].id", "is used twice"),
         ("catchment: dong-nai-middle", "catchment: congo", "storms[3].catchment", "is none of"),
         ("onset_h: -44", "onset_h: -400", "storms[2].onset_h", "greater than or equal to -72"),
-        ("network: chirpstack-v4", "network: helium", "devices[1].network", "'chirpstack-v4' or 'tts-v3'"),
+        ("network: chirpstack-v4", "network: helium", "devices[1].network", "'chirpstack-v3' or 'tts-v3'"),
         ("loss: 0.01", "loss: 0.01\n  loss: 0.02", "network.loss", "stands here twice"),
     ],
 )

@@ -55,9 +55,6 @@ _TYPES = (
         ),
     ),
 )
-_BY_NAME = {type_.name: type_ for type_ in _TYPES}
-
-_CHANNELS = {str(channel): channel for channel in range(256)}
 
 
 class _Record(NamedTuple):
@@ -81,6 +78,7 @@ def _records() -> dict[bytes, _Record]:
 
 
 _RECORDS = _records()
+_BY_NAME = {record.name: (key, record) for key, record in _RECORDS.items()}
 
 
 class CayenneLpp:
@@ -124,11 +122,15 @@ class CayenneLpp:
             raise DecodeError("no fields: a frame holds at least one record")
         frame = bytearray()
         for name, value in fields.items():
-            kind, _, channel = name.rpartition("_")
-            type_ = _BY_NAME.get(kind)
-            if type_ is None or channel not in _CHANNELS:
+            found = _BY_NAME.get(name)
+            if found is None:
                 raise DecodeError(f"{name}: not a type and a channel 0 to 255, such as temperature_1")
-            frame += bytes((_CHANNELS[channel], type_.code)) + _write(type_, name, value)
+            key, record = found
+            frame += key
+            if len(record.type.parts) > 1:
+                frame += _write_parts(record.type, name, value)
+            else:
+                frame += _write(fields, name, record.size, record.signed, record.per_unit)
         return 1, bytes(frame)
 
 
@@ -140,21 +142,19 @@ def _read_parts(type_: _Type, payload: bytes, at: int) -> Fields:
     return values
 
 
-def _write(type_: _Type, name: str, value: Field) -> bytes:
-    if len(type_.parts) == 1:
-        value = {type_.name: value}
+def _write_parts(type_: _Type, name: str, value: Field) -> bytes:
     if not isinstance(value, dict):
         raise DecodeError(f"{name}: needs {', '.join(part.name for part in type_.parts)}, got {value!r}")
-    record = b""
-    for part in type_.parts:
-        span = 256**part.size
-        low, high = (-span // 2, span // 2 - 1) if part.signed else (0, span - 1)
-        try:
-            raw = to_raw(value, part.name, low, high, part.per_unit)
-        except DecodeError as error:
-            raise DecodeError(f"{name}: {error}") from error
-        record += raw.to_bytes(part.size, "big", signed=part.signed)
-    return record
+    try:
+        return b"".join(_write(value, *part) for part in type_.parts)
+    except DecodeError as error:
+        raise DecodeError(f"{name}: {error}") from error
+
+
+def _write(fields: Mapping[str, Field], name: str, size: int, signed: bool, per_unit: int) -> bytes:
+    span = 256**size
+    low, high = (-span // 2, span // 2 - 1) if signed else (0, span - 1)
+    return to_raw(fields, name, low, high, per_unit).to_bytes(size, "big", signed=signed)
 
 
 CODEC = CayenneLpp()

@@ -67,11 +67,16 @@ class Ldds75:
         return fields
 
     def encode(self, fields: Mapping[str, Field]) -> tuple[int, bytes]:
-        """Port 2 and 8 bytes; needs `battery_voltage`, and a distance or the status that says why none."""
+        """Port 2 and 8 bytes; needs `battery_voltage`, and a distance or the status that says why none.
+
+        A distance under 280 mm, also a negative one (the sensor is under water), is sent as too near.
+        """
         refuse_unknown(fields, _KNOWN)
         status = fields.get("distance_status", "ok")
         if status == "ok":
-            distance = to_raw(fields, "distance_mm", _NEAREST_MM, 0xFFFF)
+            distance = to_raw(fields, "distance_mm", -0xFFFF, 0xFFFF)
+            if distance < _NEAREST_MM:
+                distance = _TOO_NEAR_MM
         elif status in ("no_sensor", "too_near") and "distance_mm" not in fields:
             distance = 0 if status == "no_sensor" else _TOO_NEAR_MM
         else:

@@ -164,13 +164,13 @@ def _read_history(payload: bytes, at: int) -> Field:
 
 def _write_history(entry: Field) -> bytes:
     if not isinstance(entry, dict):
-        raise DecodeError(f"history: needs timestamp and status, got {entry!r}")
-    climate = {"temperature": 0, "humidity": 0} | entry
+        raise DecodeError(f"history: an entry is an object with a timestamp, got {entry!r}")
+    full = {"temperature": 0, "humidity": 0, "status": False} | entry
     return _HISTORY_ENTRY.pack(
-        to_raw(entry, "timestamp", 0, 0xFFFFFFFF),
-        to_raw(climate, "temperature", -0x8000, 0x7FFF, 10),
-        to_raw(climate, "humidity", 0, 0xFF, 2),
-        to_flag(entry, "status"),
+        to_raw(full, "timestamp", 0, 0xFFFFFFFF),
+        to_raw(full, "temperature", -0x8000, 0x7FFF, 10),
+        to_raw(full, "humidity", 0, 0xFF, 2),
+        to_flag(full, "status"),
     )
 
 

@@ -1,0 +1,173 @@
+"""From what was measured to the fields of a frame: a device type's mapping, read backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import floor
+from typing import Any, NamedTuple
+
+from decoders.mapping import DeviceType, MapEntry, Records
+from telemetry.catalogue import CATALOGUE
+from telemetry.plugin import Codec, DecodeError, Field, Fields
+
+OWN = frozenset({"battery.voltage", "battery.level", "device.temperature", "power.external", "siren.on"})
+"""What a device knows of itself."""
+
+
+class Sense(NamedTuple):
+    """One number a sensor gives; the channel of a profile's probes is their order downwards."""
+
+    metric: str
+    channel: int = 0
+
+
+class _Cell(NamedTuple):
+    """Where a number goes: ``number = (value - offset) * divisor / factor`` under `path`."""
+
+    path: tuple[str, ...]
+    offset: float
+    variable: str | None
+    gain: float
+    whole: bool
+
+    def number(self, value: float, variables: Mapping[str, float]) -> float:
+        own = variables[self.variable] if self.variable else 0.0
+        number = (value - self.offset - own) * self.gain
+        return float(floor(number + 1e-6)) if self.whole else number
+
+
+class Plan:
+    """How the devices of one type fill their frames at places where `measurable` can be measured.
+
+    `senses` are what they measure, in the order that `frame` wants the values; `tip` is the smallest
+    step of a gauge that counts, in its metric's unit.
+    """
+
+    def __init__(self, type_: DeviceType, codec: Codec, measurable: Iterable[str]) -> None:
+        known = OWN | frozenset(measurable)
+        self.type = type_
+        self.codec = codec
+        cells = _cells((e for e in type_.mapping if e.records is None), known)
+        self.senses = tuple(cells)
+        self._cells = tuple(cells.values())
+        self._finish = _finish(codec.id)
+        self.tip = next(
+            (
+                abs(1.0 / c.gain)
+                for s, c in cells.items()
+                if CATALOGUE[s.metric].kind in ("counter", "increment")
+            ),
+            0.0,
+        )
+        logs = {e.records for e in type_.mapping if e.records is not None}
+        self._log: Records | None = min(logs, key=lambda records: records.list, default=None)
+        logged = _cells((e for e in type_.mapping if e.records == self._log is not None), known)
+        self._logged = tuple((self.senses.index(s), c) for s, c in logged.items() if s in cells)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether its frames can carry values of the past."""
+        return bool(self._logged)
+
+    def frame(
+        self, values: Sequence[float], variables: Mapping[str, float], device: int, every_s: float
+    ) -> tuple[Fields, int, bytes]:
+        """Fields, port and payload for `values` (one for each of `senses`); `device` is its EUI as a number.
+
+        A value beyond what the codec can say is the nearest plausible one instead, as sensors saturate.
+        """
+        try:
+            return self._encoded(values, variables, device, every_s)
+        except DecodeError:
+            ranges = (CATALOGUE[sense.metric].range for sense in self.senses)
+            kept = [min(max(v, low), high) for v, (low, high) in zip(values, ranges, strict=True)]
+            return self._encoded(kept, variables, device, every_s)
+
+    def records(
+        self, rows: Iterable[tuple[float, Sequence[float]]], variables: Mapping[str, float]
+    ) -> tuple[Fields, int, bytes]:
+        """A frame of remembered values, each with its Unix time as the device's clock had it."""
+        assert self._log is not None
+        listed: list[Field] = []
+        for time, values in rows:
+            record: Fields = {}
+            for index, cell in self._logged:
+                _put(record, cell.path, cell.number(values[index], variables))
+            _put(record, tuple(self._log.time.split(".")), int(time))
+            listed.append(record)
+        fields: Fields = {}
+        _put(fields, tuple(self._log.list.split(".")), listed)
+        port, payload = self.codec.encode(fields)
+        return self.codec.decode(port, payload), port, payload
+
+    def _encoded(
+        self, values: Sequence[float], variables: Mapping[str, float], device: int, every_s: float
+    ) -> tuple[Fields, int, bytes]:
+        fields: Fields = {}
+        for cell, value in zip(self._cells, values, strict=True):
+            number = cell.number(value, variables)
+            if len(cell.path) == 1:
+                fields[cell.path[0]] = number
+            else:
+                _put(fields, cell.path, number)
+        if self._finish is not None:
+            self._finish(fields, device, every_s)
+        port, payload = self.codec.encode(fields)
+        return self.codec.decode(port, payload), port, payload
+
+
+def _cells(entries: Iterable[MapEntry], known: frozenset[str]) -> dict[Sense, _Cell]:
+    """The first entry of each field and of each quantity; a field whose quantity is unknown is left out."""
+    cells: dict[Sense, _Cell] = {}
+    taken: set[str] = set()
+    for entry in entries:
+        sense = Sense(entry.metric, entry.channel)
+        if entry.metric not in known or sense in cells or entry.field in taken:
+            continue
+        taken.add(entry.field)
+        linear = entry.linear()
+        cells[sense] = _Cell(
+            tuple(entry.field.split(".")),
+            linear.offset,
+            linear.variable,
+            linear.divisor / linear.factor,
+            CATALOGUE[entry.metric].kind in ("counter", "increment"),
+        )
+    return cells
+
+
+Finish = Callable[[Fields, int, float], None]
+
+
+def _finish(codec: str) -> Finish | None:
+    """What a model's frames hold besides its measurements."""
+    if codec == "dragino-ldds75":
+        return _out_of_sight
+    if codec == "decentlab-dl-tbrg":
+        return _interval
+    return _serial_number if codec.startswith("decentlab-") else None
+
+
+def _out_of_sight(fields: Fields, _device: int, _every_s: float) -> None:
+    """An LDDS75 sees a surface 0.28 to 7.5 m away (its user manual); it tells why it sees none."""
+    distance = fields["distance_mm"]
+    assert isinstance(distance, float)
+    if not 280.0 <= distance <= 7500.0:
+        del fields["distance_mm"]
+        fields["distance_status"] = "too_near" if distance < 280.0 else "no_sensor"
+
+
+def _serial_number(fields: Fields, device: int, _every_s: float) -> None:
+    fields["device_id"] = device & 0xFFFF
+
+
+def _interval(fields: Fields, device: int, every_s: float) -> None:
+    fields["device_id"] = device & 0xFFFF
+    fields["interval_s"] = min(round(every_s), 0xFFFF)
+
+
+def _put(fields: Fields, path: tuple[str, ...], value: Field) -> None:
+    node: dict[str, Any] = fields
+    for step in path[:-1]:
+        node = node.setdefault(step, {})
+    node[path[-1]] = value
