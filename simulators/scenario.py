@@ -14,6 +14,7 @@ from telemetry.errors import UsageError
 from .devices import DeviceSpec
 from .members import Member, copied, euis
 from .network import GatewaySpec, NetworkSpec
+from .sensors.fields import OWN
 from .stations import Station, load_stations
 from .truths import FaultSpec, HazardSpec, OutageSpec, measured_by, truth_faults
 from .world.basin import Basin, Storm
@@ -232,8 +233,8 @@ def _nothing_to_measure(
     """Devices that stand where there is nothing of what they measure."""
     scene = make_scene(content.world, basin, content.storms, duration_h=0.0, seed=0)
     for i, device in enumerate(content.devices):
-        measured = measured_by(device, types)
-        if measured & scene.metrics(device.place):
+        measured = measured_by(device, types) - OWN
+        if not measured or measured & scene.metrics(device.place):
             continue
         where = sorted(name for name in set(basin.names()) if measured & scene.metrics(name))
         cures = [f"set point to one of {', '.join(where)}"] if where else []

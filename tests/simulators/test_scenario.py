@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 
-from simulators.scenario import BUILTIN_FOLDER, Scenario, list_scenarios, load_scenario
+from simulators.scenario import BUILTIN_FOLDER, Scenario, _File, list_scenarios, load_scenario
+from simulators.stations import _File as StationsFile
+from simulators.world.basin import Basin
+from simulators.world.spec import WorldSpec
+from simulators.yamlfile import Model
 from telemetry.errors import UsageError
+from tests.docs.pages import DOCS, blocks, spans
 
 
 @pytest.fixture
@@ -134,3 +142,45 @@ def test_a_missing_basin_is_named(broken: Callable[[str, str], tuple[Path, int]]
     file, _ = broken("basins/dong-nai.yaml", "basins/nile.yaml")
     with pytest.raises(UsageError, match=r"nile\.yaml: cannot be read"):
         load_scenario(file)
+
+
+def test_the_page_s_scenario_plays(tmp_path: Path) -> None:
+    for block in blocks("how-to/scenario.md", "yaml"):
+        (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block, encoding="utf-8")
+    brook = load_scenario(tmp_path / "brook.yaml")
+    level = brook.scene(seed=1).series("water.level", brook.spot(brook.devices[0]))(
+        np.arange(0.0, 24.0, 0.25)
+    )
+    assert level[0] < 1.0 < 1.2 < level.max() < 5.0
+    assert np.diff(level[::4]).max() > 0.5
+    (tmp_path / "brook.yaml").write_text(block.replace("station: mill", "station: mil"), encoding="utf-8")
+    with pytest.raises(UsageError) as refused:
+        load_scenario(tmp_path / "brook.yaml")
+    (told,) = [block for block in blocks("how-to/scenario.md", "") if "brook.yaml:" in block]
+    assert told.strip() in str(refused.value).replace(f"{tmp_path}/", "")
+
+
+def test_the_page_names_every_key() -> None:
+    page = (DOCS / "how-to" / "scenario.md").read_text(encoding="utf-8")
+    named = set(spans(page)) | {
+        name.strip()
+        for block in blocks("how-to/scenario.md", "yaml")
+        for name in re.findall(r"\w+(?=:)", block)
+    }
+    for model in _models(_File, set()) | _models(Basin, set()) | _models(StationsFile, set()):
+        assert {field.alias or name for name, field in model.model_fields.items()} <= named, model
+
+
+def _models(model: type[Model], found: set[type[Model]]) -> set[type[Model]]:
+    """This model and those of its fields, but for the world's, which have a page of their own."""
+    if model in found or model is WorldSpec:
+        return found
+    found.add(model)
+    for field in model.model_fields.values():
+        pending: list[object] = [field.annotation]
+        while pending:
+            part = pending.pop()
+            pending += get_args(part)
+            if isinstance(part, type) and issubclass(part, Model):
+                _models(part, found)
+    return found
