@@ -33,7 +33,7 @@ _MARGIN_SD = 6.0  # by which no reading of a run is off
 def answer_sheet(scenario: Scenario, scene: Scene, timeline: Timeline, *, seed: int) -> AnswerSheet:
     """Of the scenario from its start to its end, at the times that `timeline` gives."""
     course = Course(scenario, scene, timeline)
-    targets = tuple(target for device in scenario.devices for target in _targets(course, device))
+    targets = tuple(_targets(course))
     found = tuple(hazards(course))
     judged = {target.dev_eui for target in targets}.union(*(hazard.devices for hazard in found))
     slowest = max((device.interval for device in scenario.devices if device.dev_eui in judged), default=0.0)
@@ -62,32 +62,51 @@ def write_answers(
     return sheet
 
 
-def _targets(course: Course, device: DeviceSpec) -> Iterator[Target]:
+def _targets(course: Course) -> Iterator[Target]:
+    """Those of everybody who takes part; copies see what their originals see, and never lie."""
+    own = {device.dev_eui: tuple(_targets_of(course, device)) for device in course.scenario.devices}
+    liars = {fault.device for fault in course.scenario.faults}
+    honest = {
+        device.dev_eui: tuple(_targets_of(course, device, honest=True))
+        for device in course.scenario.devices
+        if device.dev_eui in liars and course.scenario.copies > 1
+    }
+    for member in course.scenario.members():
+        seen = honest if member.copy and member.spec.dev_eui in liars else own
+        for target in seen[member.spec.dev_eui]:
+            yield target.model_copy(update={"dev_eui": member.dev_eui, "station": member.station})
+
+
+def _targets_of(course: Course, device: DeviceSpec, *, honest: bool = False) -> Iterator[Target]:
     """One for each metric that the device measures, the world has and the station has levels for."""
     thresholds = course.scenario.stations[device.station].thresholds
     for metric in sorted(measured_by(device, course.scenario.device_types) & thresholds.keys()):
         if (truth := course.truth(device, metric)) is None:
             continue
         values = truth(course.hours)
+        blind = _deaf(course) if honest else _deaf(course) + _lying(course, device, metric)
         yield Target(
             dev_eui=device.dev_eui,
             station=device.station,
             point=device.place,
             metric=metric,
-            levels=tuple(_level(course, device, metric, values, step) for step in thresholds[metric]),
+            levels=tuple(_level(course, device, metric, values, step, blind) for step in thresholds[metric]),
         )
 
 
 def _level(
-    course: Course, device: DeviceSpec, metric: str, values: Array, step: Mapping[str, Any]
+    course: Course,
+    device: DeviceSpec,
+    metric: str,
+    values: Array,
+    step: Mapping[str, Any],
+    blind: list[tuple[float, float]],
 ) -> AnswerLevel:
     deviation = float(noise_of(metric).sd(np.array(step["value"], dtype=np.float64)))
     margin = _MARGIN_SD * deviation * max(device.noise, 1.0)
     several = _FRAMES * device.interval
     late = several + _HOLD_S * course.timeline.speed
-    found = passages(
-        course.times, values, step["value"], margin, lasting=several, blind=_blind(course, device, metric)
-    )
+    found = passages(course.times, values, step["value"], margin, lasting=several, blind=blind)
     return AnswerLevel(
         level=step["level"],
         label=step["label"],
@@ -110,11 +129,15 @@ def _passage(course: Course, above: Above, late: float) -> Passage:
     )
 
 
-def _blind(course: Course, device: DeviceSpec, metric: str) -> list[tuple[float, float]]:
-    """World seconds in which its readings need not tell what is so: it lies, or gateways hear nothing."""
-    faults = [fault for fault in course.scenario.faults if fault.device == device.dev_eui]
-    lies = [fault.span for fault in faults if fault.metric in (None, metric)]
-    return lies + [outage.span for outage in course.scenario.outages if not outage.backhaul]
+def _deaf(course: Course) -> list[tuple[float, float]]:
+    """World seconds in which gateways hear nothing."""
+    return [outage.span for outage in course.scenario.outages if not outage.backhaul]
+
+
+def _lying(course: Course, device: DeviceSpec, metric: str) -> list[tuple[float, float]]:
+    """World seconds in which its readings need not be true."""
+    faults = (fault for fault in course.scenario.faults if fault.device == device.dev_eui)
+    return [fault.span for fault in faults if fault.metric in (None, metric)]
 
 
 def _lies(course: Course) -> Iterator[Lie]:

@@ -15,6 +15,7 @@ from telemetry.errors import UsageError
 from telemetry.mqtt import MqttAddress, parse_mqtt_url
 
 from .answers import write_answers
+from .message import Message
 from .publish import Publisher
 from .scenario import Scenario, load_scenario
 from .servers import Format
@@ -50,6 +51,7 @@ async def run(
     keep_going: bool = False,
     progress: Progress | None = None,
     answers: Path | None = None,
+    told: Callable[[Message], object] | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Summary:
     """Play `scenario`; `speed` is world seconds per second (the scenario's own by default) or ``"max"``.
@@ -63,8 +65,8 @@ async def run(
     (`DEFAULT_START`): compressed by a numeric `speed`, at world time for ``"max"``. The same scenario,
     seed, start, speed and library versions give the same bytes.
 
-    The answer sheet goes into the file `answers` before the first message goes out. A live run that was held
-    up strays from it by as much.
+    `told` hears of each message for a broker. The answer sheet goes into the file `answers` before the first
+    message goes out. A live run that was held up strays from it by as much.
 
     Raises:
         UsageError: `start` with a live run, `keep_going` without one, a bad speed, an unwritable file.
@@ -96,7 +98,7 @@ async def run(
         write_answers(answers, scenario, traffic.scene, timeline, seed=seed)
     wait = _Pace(clock, timeline, sleep) if live else None
     publisher = Publisher(out, traffic.words.mailbox if live else None)
-    return await _publish(traffic, timeline, publisher, end, wait, progress)
+    return await _publish(traffic, timeline, publisher, end, wait, progress, told)
 
 
 async def simulate(
@@ -112,6 +114,7 @@ async def simulate(
     clock: Clock | None = None,
     progress: Progress | None = None,
     answers: Path | None = None,
+    told: Callable[[Message], object] | None = None,
     devices: int | None = None,
 ) -> Summary:
     """`run` for a command line: a scenario's name or file, ``out="mqtt"`` with `mqtt_url`, or a file's path.
@@ -138,6 +141,7 @@ async def simulate(
         keep_going=keep_going,
         progress=progress,
         answers=answers,
+        told=told,
     )
 
 
@@ -181,6 +185,7 @@ async def _publish(
     end: float,
     pace: _Pace | None,
     progress: Progress | None,
+    told: Callable[[Message], object] | None,
 ) -> Summary:
     """Feed the publisher until the events end; its failure ends the feeding, and the other way round."""
 
@@ -192,6 +197,8 @@ async def _publish(
                 await pace.until(at)
             for message in event.messages(timeline.when):
                 await publisher.put(message)
+                if told:
+                    told(message)
             if progress and end < inf:
                 progress(at / end)
         await publisher.drained()

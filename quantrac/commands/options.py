@@ -18,6 +18,9 @@ Data = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="End with status 1 when an alarm was missed, false or lingers.")
+]
 ParentPipe = Annotated[int | None, typer.Option("--parent-pipe", hidden=True)]
 
 

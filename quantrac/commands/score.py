@@ -9,12 +9,8 @@ from typing import Annotated
 
 import typer
 
-from quantrac.commands.options import AsJson, Data
+from quantrac.commands.options import AsJson, Data, Strict
 from quantrac.context import Context
-
-Strict = Annotated[
-    bool, typer.Option("--strict", help="End with status 1 when an alarm was missed, false or lingers.")
-]
 
 
 def add_to(app: typer.Typer) -> None:

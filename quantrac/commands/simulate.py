@@ -6,13 +6,15 @@ import asyncio
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quantrac.commands.options import Data, ParentPipe, speed_of
+from quantrac.commands.options import Data, ParentPipe, Strict, speed_of
 from quantrac.context import Context
 from telemetry.clock import SystemClock
+from telemetry.errors import UsageError
 from telemetry.mqtt import parse_mqtt_url
 from telemetry.observability import setup_logging
 
@@ -67,6 +69,13 @@ def simulate(
         Path | None,
         typer.Option(metavar="FILE", help="Write when the levels are really passed, for `quantrac score`."),
     ] = None,
+    score: Annotated[
+        bool, typer.Option("--score", help="Wait until it all came through, and compare the alerts with it.")
+    ] = False,
+    strict: Strict = False,
+    patience: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Before --score gives up, with nothing moving.")
+    ] = 60.0,
     data: Data = None,
     parent_pipe: ParentPipe = None,
 ) -> None:
@@ -79,8 +88,15 @@ def simulate(
 
     from quantrac.commands.rules import load_rules
     from quantrac.demo import has_readings, publish_history, register
+    from quantrac.rehearsal import Rehearsal
+    from quantrac.score_report import show
     from simulators.scenario import load_scenario
+    from simulators.sheet import read_answers
 
+    if score and (out != "mqtt" or keep_going):
+        raise UsageError("--score: alerting must hear the run to its end; leave out --out and --keep-going")
+    if strict and not score:
+        raise UsageError("--strict: it judges a score; add --score")
     context = Context(data)
     setup_logging(context.common, "simulate")
     loaded = load_scenario(scenario)
@@ -93,19 +109,29 @@ def simulate(
     if history and url is not None and not has_readings(context.store().database_url):
         asyncio.run(publish_history(loaded, history, parse_mqtt_url(url), SystemClock(), seed))
     quiet = parent_pipe is not None or not Console(stderr=True).is_terminal
-    with nullcontext() if quiet else Progress(console=Console(stderr=True), transient=True) as bar:
-        summary = asyncio.run(
-            _run(
-                scenario, seed=seed, speed=None if speed is None else speed_of(speed), fmt=format_, out=out,
-                mqtt_url=url,
-                start=start and start.replace(tzinfo=UTC), keep_going=keep_going,
-                progress=_reporter(bar), answers=answers, parent_pipe=parent_pipe,
-                devices=devices,
-            )
-        )  # fmt: skip
-    if summary is not None:
+    pace = None if speed is None else speed_of(speed)
+    run = Rehearsal(loaded, flat_out=pace == "max", may_be_stored=start is not None) if score else None
+    with TemporaryDirectory(prefix="quantrac-") as folder:
+        file = answers or (Path(folder) / "answers.json" if run else None)
+        with nullcontext() if quiet else Progress(console=Console(stderr=True), transient=True) as bar:
+            summary = asyncio.run(
+                _run(
+                    scenario, seed=seed, speed=pace, fmt=format_, out=out, mqtt_url=url,
+                    start=start and start.replace(tzinfo=UTC), keep_going=keep_going,
+                    progress=_reporter(bar), answers=file, told=run and run.published,
+                    parent_pipe=parent_pipe, devices=devices,
+                )
+            )  # fmt: skip
+        if summary is None:
+            return
         hours = summary.world_seconds / 3600
         typer.echo(f"{summary.messages:,} messages, {hours:.1f} hours of the world", err=True)
+        if run and file:
+            sheet = read_answers(file)
+            found = asyncio.run(run.score(context.store().database_url, sheet, patience))
+            show(sheet, found)
+            if strict and not found.clean:
+                raise typer.Exit(1)
 
 
 async def _run(scenario: str, *, parent_pipe: int | None, **options: Any) -> Summary | None:

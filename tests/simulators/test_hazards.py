@@ -173,3 +173,13 @@ def test_lies_and_what_they_hide(with_truths: Callable[[str], Scenario]) -> None
     assert passage(20, "5h") == (True, pytest.approx(10.0 + 0.55 / 3 + 1.0, abs=0.01))
     assert passage(8, "3h") == (True, pytest.approx(12.0, abs=0.01))
     assert passage(8, "5h", "silent")[0] is False, "nothing was left of it to tell"
+
+
+def test_copies_see_the_same_and_do_not_lie(with_truths: Callable[[str], Scenario]) -> None:
+    scenario = with_truths(of("faults", device=f'"{PHU_HIEP}"', kind="stuck").replace("5h", "10h"))
+    sheet = sheet_of(scenario.multiplied(2 * len(scenario.devices)), wave)
+    own, copy = (target for target in sheet.targets if target.point == "phu-hiep")
+    assert (copy.dev_eui, copy.station) == ("0251545200010002", "phu-hiep-2")
+    assert [passage.sure for passage in own.levels[0].passages] == [False]
+    assert [passage.sure for passage in copy.levels[0].passages] == [True]
+    assert own.levels[0].passages[0].rising_at == copy.levels[0].passages[0].rising_at
