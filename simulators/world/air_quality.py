@@ -26,19 +26,23 @@ _MEAN = _NIGHT + sum(height * width * math.sqrt(2.0 * math.pi) / 24.0 for _, wid
 class Pollutant:
     """Mean emission in µg/(m²·s), concentration outside in µg/m³, what haze brings of it per µg of PM2.5.
 
-    `washed` is its share of `washout`: fine particles slip between drops that catch the coarse.
+    `washed` is its share of `washout`: fine particles slip between drops that catch the coarse. What is
+    `within` it, the finer particles, comes on top.
     """
 
     emission: float
     outside: float
     in_haze: float = 0.0
     washed: float = 0.0
+    within: str | None = None
 
 
 USUAL: Mapping[str, Pollutant] = MappingProxyType(
     {
+        "air.pm1": Pollutant(0.25, 10.0, in_haze=0.8, washed=0.25),
         "air.pm2_5": Pollutant(0.35, 14.0, in_haze=1.0, washed=0.25),
-        "air.pm10": Pollutant(0.70, 26.0, in_haze=1.25, washed=0.6),
+        "air.pm4": Pollutant(0.12, 4.0, in_haze=0.08, washed=0.6, within="air.pm2_5"),
+        "air.pm10": Pollutant(0.23, 8.0, in_haze=0.17, washed=0.9, within="air.pm4"),
         "air.no2": Pollutant(0.40, 6.0),
         "air.co": Pollutant(12.0, 250.0, in_haze=10.0),
     }
@@ -116,7 +120,8 @@ class City:
         lost = p.washed * washout(self.rain_mm_h(t_h))
         emitted = p.emission * traffic(t_h, self.start_hour) / self.mixing_height(t_h)
         outside = p.outside + p.in_haze * self.haze(t_h)
-        return (emitted + aired * outside) / (aired + lost)
+        own = (emitted + aired * outside) / (aired + lost)
+        return own if p.within is None else own + self.concentration(p.within, t_h)
 
     def ozone(self, t_h: Array) -> Array:
         """µg/m³: what NO₂ leaves of the oxidant, O₃ = Oₓ − NO₂ in ppb, with Oₓ risen by the sun to 14 h.

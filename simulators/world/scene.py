@@ -20,10 +20,11 @@ from .plume import Fire
 from .position import Position
 from .rain import Array
 from .salinity import Estuary
+from .sky import Sky
 from .slope import Slope
 from .soil import Soil, SoilType
-from .spec import CitySpec, EstuarySpec, FireWeatherSpec, SoilSpec, SpellSpec, WaterSpec, WorldSpec
-from .water_quality import WaterBody
+from .spec import CitySpec, Fed, SpellSpec, Wetted, WorldSpec
+from .water_quality import WaterBody, oxygen_saturation
 from .wind import Wind, WindClimate
 
 _RINGS_A_CELL = 2.0
@@ -75,7 +76,8 @@ def make_scene(
     sky = RainCells(born(spells, seed=seed), span(duration_h))
     world = make_world(falling=_on_catchments(sky, spells, basin, spec.origin))
     maker = _Maker(spec, world, sky, duration_h=duration_h, seed=seed, start_hour=start_hour)
-    return Scene(world, together(maker.fields()))
+    fields = dict(together(maker.fields()))
+    return Scene(world, fields | {field.name: field for field in _derived(fields)})
 
 
 class _Maker:
@@ -93,14 +95,15 @@ class _Maker:
     ) -> None:
         self._spec = spec
         self._world = world
-        self._sky = sky
+        self._cells = sky
         self._span = span(duration_h)
         self._seed = seed
         self._start_hour = start_hour
 
     def fields(self) -> Iterator[Field]:
         if self._spec.rain:
-            yield from self._sky.fields()
+            yield from self._cells.fields()
+        yield from self._sky()
         yield from self._air()
         yield from self._ground()
         yield from self._water()
@@ -142,6 +145,11 @@ class _Maker:
             **spec.given("catchment", "at", "emissions"),
         )
 
+    def _sky(self) -> Iterator[Field]:
+        if (spec := self._spec.sky) is not None:
+            given = spec.given("catchment", "at")
+            yield from Sky(self._rain_on(spec), start_hour=self._start_hour, **given).fields()
+
     def _ground(self) -> Iterator[Field]:
         spec = self._spec
         if spec.soil is None:
@@ -172,13 +180,13 @@ class _Maker:
             given = spec.estuary.given("point", "flow_m3s", "memory_h")
             yield from Estuary(flow, current, **given).fields()
 
-    def _rain_on(self, wetted: CitySpec | FireWeatherSpec | SoilSpec) -> Series:
+    def _rain_on(self, wetted: Wetted) -> Series:
         if wetted.catchment is not None:
             return partial(self._world.rain_rate, wetted.catchment)
-        rate, _ = self._sky.fields()
+        rate, _ = self._cells.fields()
         return partial(rate.at, self._place(wetted.at))
 
-    def _flow_of(self, fed: WaterSpec | EstuarySpec) -> Series:
+    def _flow_of(self, fed: Fed) -> Series:
         if fed.point is not None:
             return partial(self._world.flow, fed.point)
         assert fed.flow_m3s is not None
@@ -186,6 +194,20 @@ class _Maker:
 
     def _place(self, at: Position | None) -> Place:
         return ORIGIN if at is None else self._spec.origin.place(at.latitude, at.longitude)
+
+
+def _derived(fields: Mapping[str, Field]) -> Iterator[Field]:
+    """What follows from other fields once their parts are added up."""
+    oxygen, celsius = fields.get("water.dissolved_oxygen"), fields.get("water.temperature")
+    salinity = fields.get("water.salinity")
+    if oxygen is None or celsius is None:
+        return
+
+    def saturation(place: Place, t_h: Array) -> Array:
+        salt = 0.0 if salinity is None else salinity.at(place, t_h)
+        return 100.0 * oxygen.at(place, t_h) / oxygen_saturation(celsius.at(place, t_h), salt)
+
+    yield Field("water.oxygen_saturation", saturation)
 
 
 def _spell(spec: SpellSpec, origin: Position) -> Spell:

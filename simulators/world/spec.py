@@ -31,27 +31,27 @@ class _Part(Model):
         return {name: value for name, value in named if value is not None}
 
 
-class _Wetted(_Part):
+class Wetted(_Part):
     """Whose rain falls on it: a catchment's, else that of the cells above `at`, else above the origin."""
 
     catchment: str | None = None
     at: Position | None = None
 
     @model_validator(mode="after")
-    def _one_rain(self) -> _Wetted:
+    def _one_rain(self) -> Wetted:
         if self.catchment is not None and self.at is not None:
             raise ValueError("name either the catchment whose rain falls here, or the place under the cells")
         return self
 
 
-class _Fed(_Part):
+class Fed(_Part):
     """Which water flows there: a point's of the basin, or always as much."""
 
     point: str | None = None
     flow_m3s: Positive | None = None
 
     @model_validator(mode="after")
-    def _one_flow(self) -> _Fed:
+    def _one_flow(self) -> Fed:
         if (self.point is None) == (self.flow_m3s is None):
             raise ValueError("name either a point of the basin or flow_m3s")
         return self
@@ -85,7 +85,7 @@ class SpellSpec(_Part):
     within_km: Positive | None = None
 
 
-class CitySpec(_Wetted):
+class CitySpec(Wetted):
     """`air_quality.City`; `emissions` is how much it emits beside a big city."""
 
     emissions: NotNegative = 1.0
@@ -115,7 +115,7 @@ class FireSpec(_Part):
     height_m: Positive | None = None
 
 
-class FireWeatherSpec(_Wetted):
+class FireWeatherSpec(Wetted):
     """`fire_weather.DrySeason`."""
 
     mean_c: float | None = None
@@ -124,6 +124,13 @@ class FireWeatherSpec(_Wetted):
     drying_c_day: float | None = None
     scatter_c: NotNegative | None = None
     fuel_memory_h: Hours | None = Field(default=None, alias="fuel_memory")
+
+
+class SkySpec(Wetted):
+    """`sky.Sky`."""
+
+    cover: Share | None = None
+    mean_hpa: Annotated[float, Field(ge=500, le=1100)] | None = None
 
 
 class SoilTypeSpec(_Part):
@@ -143,7 +150,7 @@ class SoilTypeSpec(_Part):
         return self
 
 
-class SoilSpec(_Wetted):
+class SoilSpec(Wetted):
     """`soil.Soil`."""
 
     soil: SoilTypeSpec | None = Field(default=None, alias="type")
@@ -172,7 +179,7 @@ class SlopeSpec(_Part):
     depth_m: Positive | None = None
 
 
-class WaterSpec(_Fed):
+class WaterSpec(Fed):
     """`water_quality.WaterBody`."""
 
     air_mean_c: float | None = None
@@ -231,7 +238,7 @@ class DischargeSpec(_Part):
     releases: list[ReleaseSpec] = Field(min_length=1)
 
 
-class EstuarySpec(_Fed):
+class EstuarySpec(Fed):
     """`salinity.Estuary`; `memory` is how slowly its salt follows the flow."""
 
     memory_h: Hours = Field(default=240.0, alias="memory")
@@ -254,6 +261,7 @@ class WorldSpec(Model):
     haze: list[HazeSpec] = Field(default_factory=list)
     fires: list[FireSpec] = Field(default_factory=list)
     fire_weather: FireWeatherSpec | None = None
+    sky: SkySpec | None = None
     soil: SoilSpec | None = None
     slope: SlopeSpec | None = None
     water: WaterSpec | None = None
@@ -270,9 +278,9 @@ class WorldSpec(Model):
         points = [point.code for point in basin.points]
         for name in self.model_fields_set:
             part = getattr(self, name)
-            if isinstance(part, _Wetted):
+            if isinstance(part, Wetted):
                 yield from _named((name, "catchment"), part.catchment, basin.catchments)
-            if isinstance(part, _Fed):
+            if isinstance(part, Fed):
                 yield from _named((name, "point"), part.point, points)
 
 

@@ -29,6 +29,7 @@ haze:
 fires:
   - {at: {latitude: 11.19, longitude: 107.29}, onset_h: 3, duration: 9h, peak_kg_s: 20}
 fire_weather: {dew_point_c: 16, fuel_memory: 10h}
+sky: {cover: 0.5}
 soil: {start: 0.4, slope_deg: 30}
 slope: {critical: 0.3, time_to_failure: 12h}
 water: {point: tri-an, respiration: 6}
@@ -124,10 +125,12 @@ def test_parts_feed_each_other(scene: Scene) -> None:
     assert change("structure.displacement", dry)[-1] > 0.0
     assert change("air.pm10", dry).min() < -0.5
     assert change("fire.fuel_moisture", dry).max() > 1.0
+    assert change("radiation.solar", dry).min() < -100.0
     assert change("water.turbidity", dry).max() > 0.0
     assert 60.0 < change("air.pm2_5", without("haze")).max() < 101.0
     assert change("air.co", without("fires")).max() > 1.0
     assert change("water.dissolved_oxygen", without("discharge")).min() < -0.1
+    assert change("water.oxygen_saturation", without("estuary")).max() > 1.0
     assert change("water.conductivity", without("estuary")).max() > 100.0
 
 

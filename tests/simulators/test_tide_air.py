@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulators.world.air import relative_humidity, temperature
+from simulators.world.field import constant
+from simulators.world.sky import Sky
 from simulators.world.tide import SPEEDS, tide
 
 PERIODS_H = {"M2": 12.4206, "S2": 12.0, "N2": 12.6583, "K1": 23.9345, "O1": 25.8193}
@@ -53,3 +55,24 @@ def test_air_at_its_dew_point_is_saturated() -> None:
     assert relative_humidity(24.0, 24.0) == 100.0
     # 30 °C over a dew point of 20 °C: 55 % in any psychrometric table.
     assert relative_humidity(30.0, 20.0) == pytest.approx(55.0, abs=0.5)
+
+
+def test_the_sun_is_high_at_noon_and_rain_and_clouds_dim_it() -> None:
+    hours = np.arange(0.0, 24.0, 0.25)
+    clear, cloudy, wet = (
+        Sky(rain_mm_h=constant(rain), cover=cover).radiation(hours)
+        for cover, rain in ((0.0, 0.0), (0.7, 0.0), (0.0, 5.0))
+    )
+    assert hours[clear.argmax()] == 12.0
+    assert clear.max() == pytest.approx(1037.0, abs=1.0)
+    assert clear[(hours < 6.0) | (hours > 18.0)].max() < 1e-6
+    assert wet.max() == pytest.approx(0.25 * clear.max(), rel=0.01)
+    assert (cloudy[30:60] < clear[30:60]).all()
+
+
+def test_pressure_peaks_twice_a_day() -> None:
+    hours = np.arange(0.0, 48.0, 0.01)
+    hpa = Sky(mean_hpa=1000.0, start_hour=5.0).pressure(hours)
+    peaks = hours[1:-1][(hpa[1:-1] > hpa[:-2]) & (hpa[1:-1] > hpa[2:])]
+    assert peaks + 5.0 == pytest.approx([9.73, 21.73, 33.73, 45.73], abs=0.02)
+    assert (hpa.min(), hpa.max()) == pytest.approx((998.84, 1001.16))

@@ -67,10 +67,13 @@ def test_inversion_wind_rain_and_haze_do_what_they_do() -> None:
     assert DAY[calm.argmax()] == pytest.approx(7.0, abs=1.0) or DAY[calm.argmax()] > 18.0
     assert 11.0 < DAY[calm.argmin()] < 15.0
     wet = City(wind_ms=constant(1.0), rain_mm_h=constant(10.0))
-    for name, share in (("air.pm2_5", 0.3), ("air.pm10", 0.15)):
+    for name, share in (("air.pm2_5", 0.3), ("air.pm10", 0.2)):
         dry = City(wind_ms=constant(1.0)).concentration(name, DAY)
         assert wet.concentration(name, DAY) == pytest.approx(share * dry, rel=0.4)
     assert wet.concentration("air.co", DAY) == pytest.approx(City(constant(1.0)).concentration("air.co", DAY))
+    torrent = City(wind_ms=constant(9.0), rain_mm_h=constant(150.0))
+    sizes = [torrent.concentration(name, DAY) for name in ("air.pm1", "air.pm2_5", "air.pm4", "air.pm10")]
+    assert (np.diff(sizes, axis=0) > 0.0).all()
     haze = Haze(10.0, 48.0, 60.0)
     assert haze(np.array([9.9, 10.0, 18.0, 50.0, 58.0, 90.0])) == pytest.approx([0, 0, 60, 60, 0, 0])
     dirty = City(wind_ms=constant(1.0), haze=haze)

@@ -21,6 +21,7 @@ from simulators.world.fire_weather import DrySeason, FireWeather
 from simulators.world.plume import Fire
 from simulators.world.salinity import Estuary
 from simulators.world.series import Span
+from simulators.world.sky import Sky
 from simulators.world.slope import Slope
 from simulators.world.soil import Soil
 from simulators.world.water_quality import WaterBody
@@ -46,6 +47,7 @@ def everything(seed: int) -> Mapping[str, Field]:
     outfall = Release(6.0, 3.0, ammonium_kg=3000.0, cod_kg=40_000.0, salt_kg=60_000.0)
     makers = (
         rain,
+        Sky(lambda t: wet.at(Place(), t)),
         wind,
         city,
         fire,
@@ -97,6 +99,7 @@ MADE_OF: Mapping[str, tuple[type[Model], type]] = {
     "haze": (specs.HazeSpec, Haze),
     "fires": (specs.FireSpec, Fire),
     "fire_weather": (specs.FireWeatherSpec, DrySeason),
+    "sky": (specs.SkySpec, Sky),
     "soil": (specs.SoilSpec, Soil),
     "slope": (specs.SlopeSpec, Slope),
     "water": (specs.WaterSpec, WaterBody),
