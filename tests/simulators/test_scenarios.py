@@ -193,7 +193,14 @@ def test_where_only_machines_fail_no_river_reaches_a_level(name: str, seed: int)
 
 
 def test_sensors_fail_in_every_way() -> None:
-    assert {fault.kind for fault in scenario("sensor-faults").faults} == set(get_args(FaultKind))
+    played = scenario("sensor-faults")
+    faults = {fault.kind: fault for fault in played.faults}
+    assert set(faults) == set(get_args(FaultKind))
+    drift = faults["drift"]
+    device = next(device for device in played.devices if device.dev_eui == drift.device)
+    drifted = (drift.amount or 0.0) * (drift.ends_h - drift.begins_h) / 24.0
+    lowest = played.stations[device.station].thresholds["water.level"][0]["value"]
+    assert truth(played.id, 1, device.station, "water.level").min() + drifted > lowest + 0.2
 
 
 def test_what_stands_at_gateways_without_power_hears_no_other_nearby() -> None:
