@@ -31,6 +31,10 @@ _USUAL_C = 27.0
 _VOLTS_SD = 0.003
 _CASE_SD = 0.5
 _GAUGE = ("rain.total", "rain.interval")
+_READ_FROM = {"rain.interval": "rain.total", "air.pm1": "air.pm2_5", "air.pm4": "air.pm2_5"}
+"""What is measured by way of another quantity."""
+_SHARES = {"air.pm1": 0.65, "air.pm4": 1.08}
+"""Of PM2.5: plausible for urban and for smoke particles, no law."""
 
 
 class Fleet:
@@ -123,7 +127,7 @@ class Fleet:
             if sense.metric in OWN:
                 columns.append(self._own(sense.metric, device, at_s))
                 continue
-            truth = self._grid.at(rows[self.spec[device], j], at_s)
+            truth = self._grid.at(rows[self.spec[device], j], at_s) * _SHARES.get(sense.metric, 1.0)
             if sense.metric in _GAUGE:
                 gauge = gauge or self._counts(plan.tip, device, truth)
                 columns.append(gauge[sense.metric])
@@ -196,7 +200,7 @@ class Fleet:
         for i in np.flatnonzero(self._plan_of == kind).tolist():
             for j, sense in enumerate(plan.senses):
                 if sense.metric not in OWN:
-                    metric = "rain.total" if sense.metric in _GAUGE else sense.metric
+                    metric = _READ_FROM.get(sense.metric, sense.metric)
                     rows[i, j] = self._row(metric, _deeper(self._spots[i], sense))
         return rows
 
@@ -216,8 +220,9 @@ def _plans(scenario: Scenario, scene: Scene, codecs: Registry) -> tuple[Index, l
     chosen = []
     for spec in scenario.devices:
         type_ = scenario.device_types[spec.device_type]
-        can = scene.metrics(spec.place) & {entry.metric for entry in type_.mapping}
-        can |= {"rain.interval"} if "rain.total" in scene.metrics(spec.place) else set()
+        there = scene.metrics(spec.place)
+        there |= {metric for metric, source in _READ_FROM.items() if source in there}
+        can = there & {entry.metric for entry in type_.mapping}
         key = (type_.id, can)
         if key not in plans:
             plans[key] = (len(plans), Plan(type_, codecs.get(type_.codec), can))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import floor
 from typing import Any, NamedTuple
 
 from decoders.mapping import DeviceType, MapEntry, Records
@@ -12,6 +11,10 @@ from telemetry.plugin import Codec, DecodeError, Field, Fields
 
 OWN = frozenset({"battery.voltage", "battery.level", "device.temperature", "power.external", "siren.on"})
 """What a device knows of itself."""
+
+
+_DROP_MM = 0.017
+"""What an ATMOS 41 resolves (METER Group, ATMOS 41 integrator guide)."""
 
 
 class Sense(NamedTuple):
@@ -28,19 +31,17 @@ class _Cell(NamedTuple):
     offset: float
     variable: str | None
     gain: float
-    whole: bool
 
     def number(self, value: float, variables: Mapping[str, float]) -> float:
         own = variables[self.variable] if self.variable else 0.0
-        number = (value - self.offset - own) * self.gain
-        return float(floor(number + 1e-6)) if self.whole else number
+        return (value - self.offset - own) * self.gain
 
 
 class Plan:
     """How the devices of one type fill their frames at places where `measurable` can be measured.
 
-    `senses` are what they measure, in the order that `frame` wants the values; `tip` is the smallest
-    step of a gauge that counts, in its metric's unit.
+    `senses` are what they measure, in the order that `frame` wants the values; `tip` is the smallest rain, in
+    mm, that a gauge tells.
     """
 
     def __init__(self, type_: DeviceType, codec: Codec, measurable: Iterable[str]) -> None:
@@ -51,14 +52,11 @@ class Plan:
         self.senses = tuple(cells)
         self._cells = tuple(cells.values())
         self._finish = _finish(codec.id)
-        self.tip = next(
-            (
-                abs(1.0 / c.gain)
-                for s, c in cells.items()
-                if CATALOGUE[s.metric].kind in ("counter", "increment")
-            ),
-            0.0,
+        gains = (
+            cell.gain for sense, cell in cells.items() if sense.metric in ("rain.total", "rain.interval")
         )
+        # A field that is no number of tips is in mm, of drops that are counted.
+        self.tip = next((1.0 / gain for gain in gains if gain != 1.0), _DROP_MM)
         logs = {e.records for e in type_.mapping if e.records is not None}
         self._log: Records | None = min(logs, key=lambda records: records.list, default=None)
         logged = _cells((e for e in type_.mapping if e.records == self._log is not None), known)
@@ -131,7 +129,6 @@ def _cells(entries: Iterable[MapEntry], known: frozenset[str]) -> dict[Sense, _C
             linear.offset,
             linear.variable,
             linear.divisor / linear.factor,
-            CATALOGUE[entry.metric].kind in ("counter", "increment"),
         )
     return cells
 
@@ -149,12 +146,12 @@ def _finish(codec: str) -> Finish | None:
 
 
 def _out_of_sight(fields: Fields, _device: int, _every_s: float) -> None:
-    """An LDDS75 sees a surface 0.28 to 7.5 m away (its user manual); it tells why it sees none."""
+    """An LDDS75 sees a surface up to 7.5 m away (its user manual)."""
     distance = fields["distance_mm"]
     assert isinstance(distance, float)
-    if not 280.0 <= distance <= 7500.0:
+    if distance > 7500.0:
         del fields["distance_mm"]
-        fields["distance_status"] = "too_near" if distance < 280.0 else "no_sensor"
+        fields["distance_status"] = "no_sensor"
 
 
 def _serial_number(fields: Fields, device: int, _every_s: float) -> None:

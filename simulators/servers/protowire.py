@@ -15,11 +15,12 @@ _FLOAT = struct.Struct("<f").pack
 _DOUBLE = struct.Struct("<d").pack
 _SIXTY_FOUR_BITS = (1 << 64) - 1
 _LONGEST_VARINT = 10
+_LOW = 2048
 
 
 def varint(value: int) -> bytes:
     """A number of up to 64 bits, or a negative one as its two's complement."""
-    if 0 <= value < len(_SHORT):
+    if 0 <= value < _LOW:
         return _SHORT[value]
     if 1 << 28 <= value < 1 << 35:  # most that is drawn from 32 bits, and most nanoseconds: five digits
         low = value & 0x7F | (value & 0x3F80) << 1 | (value & 0x1FC000) << 2 | (value & 0xFE00000) << 3
@@ -37,7 +38,7 @@ def _any_varint(value: int) -> bytes:
     return bytes(digits)
 
 
-_SHORT = [_any_varint(value) for value in range(2048)]
+_SHORT = [_any_varint(value) for value in range(_LOW)]
 _NUMBERS, _FIXED64S, _BLOCKS, _FIXED32S = (
     [varint(number << 3 | wire) for number in range(32)] for wire in (_VARINT, _FIXED64, _LENGTH, _FIXED32)
 )
@@ -65,7 +66,8 @@ def double(number: int, value: float) -> bytes:
 
 def block(number: int, content: bytes) -> bytes:
     """Bytes, or a message within a message, which is there even when it is empty."""
-    return _BLOCKS[number] + varint(len(content)) + content
+    size = len(content)
+    return _BLOCKS[number] + (_SHORT[size] if size < _LOW else varint(size)) + content
 
 
 def text(number: int, value: str) -> bytes:

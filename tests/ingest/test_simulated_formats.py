@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 
 from ingest.adapters import parse
 from simulators.servers import Downlink, Format, Said, Transmission
 from simulators.servers.formats import FORMATS
 from telemetry.model import Event, Gateway, RawMessage, Uplink, UplinkFlag, message_key
+from tests.ingest.store import adopt, registry, writer
 from tests.transmissions import AT_GNSS, INDOORS, TIME, heard, transmission
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -125,3 +128,24 @@ def test_a_frame_that_no_gateway_with_a_clock_heard(format_: Format) -> None:
     got = uplink(format_, transmission(receptions=(heard(INDOORS, -118, -7.25, 37, 22_817),)))
     of_server = {"chirpstack-v3": None, "tts-v3": TIME}
     assert got.time == of_server.get(format_, TIME + timedelta(milliseconds=37))
+
+
+def test_the_store_knows_what_is_simulated(
+    database: psycopg.Connection[dict[str, Any]], database_url: str
+) -> None:
+    """A device that appears with such frames is simulated, and a real one gets no readings from them."""
+    messages = []
+    for number, server in enumerate(FORMATS.values()):
+        sent = transmission()
+        sent = sent._replace(origin=sent.origin._replace(dev_eui=f"{number:016x}"), id=bytes([number] * 16))
+        told = [server.up(sent), server.join(sent), server.ack(sent, Downlink(EUI, 85, b"", True), 3)]
+        told += [event(sent) for event in (server.status, server.log) if event]
+        messages += [RawMessage(*said, TIME + timedelta(seconds=1)) for said in told]
+    adopt(database, f"{0:016x}", "says")
+    with writer(database_url, registry(says=lambda: {"x": 1.0})) as commit:
+        assert commit(*messages).written == (len(FORMATS), 0, len(messages) - len(FORMATS), 0)
+    flags = database.execute("SELECT DISTINCT flags & 1 AS mark FROM uplink").fetchall()
+    events = database.execute("SELECT DISTINCT data ->> 'simulated' AS mark FROM event").fetchall()
+    devices = database.execute("SELECT simulated FROM device ORDER BY dev_eui").fetchall()
+    assert (flags, events) == ([{"mark": 1}], [{"mark": "true"}])
+    assert [row["simulated"] for row in devices] == [False, *[True] * (len(FORMATS) - 1)]
