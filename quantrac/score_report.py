@@ -25,10 +25,12 @@ def show(sheet: AnswerSheet, score: Score, *, as_json: bool = False) -> None:
         return
     if score.tallies:
         _table([_HEADS, *(tuple(map(_cell, tally.summary().values())) for tally in score.tallies)], words=1)
-    else:
+    elif sheet.targets:
         typer.echo(
             "no rule has a level that the sheet tells of; `quantrac rules apply` and register its devices"
         )
+    else:
+        typer.echo("no sensor's station has levels for what it measures")
     if score.findings:
         typer.echo("")
         _table([_HAZARD_HEADS, *map(_hazard, score.findings)], words=4)
@@ -62,8 +64,9 @@ def _data(sheet: AnswerSheet, score: Score) -> dict[str, Any]:
 def _hazard(finding: Finding) -> tuple[str, ...]:
     hazard = finding.hazard
     where = hazard.station or f"{len(hazard.gateways)} gateways"
-    begins = f"{hazard.begins:%Y-%m-%d %H:%M}" if hazard.begins else "-"
-    found = ", ".join(finding.rules) or ("no rule yet finds it" if hazard.found_by is None else "no")
+    begins = f"{hazard.begins:%Y-%m-%d %H:%M}Z" if hazard.begins else "-"
+    none = "no rule yet finds it" if hazard.found_by is None else f"no; a {hazard.found_by} rule could"
+    found = ", ".join(finding.rules) or none
     return hazard.kind, where, begins, found, _cell(finding.delay), _cell(finding.told)
 
 

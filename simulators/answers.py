@@ -84,7 +84,7 @@ def _targets_of(course: Course, device: DeviceSpec, *, honest: bool = False) -> 
         if (truth := course.truth(device, metric)) is None:
             continue
         values = truth(course.hours)
-        blind = _deaf(course) if honest else _deaf(course) + _lying(course, device, metric)
+        blind = _cut_off(course) if honest else _cut_off(course) + _lying(course, device, metric)
         yield Target(
             dev_eui=device.dev_eui,
             station=device.station,
@@ -118,20 +118,24 @@ def _level(
 
 def _passage(course: Course, above: Above, late: float) -> Passage:
     told = (at for at in (above.proven, above.gone) if at is not None)
+    gone = above.gone
+    for begin, end in sorted(_cut_off(course)):
+        gone = end if gone is not None and begin <= gone < end else gone
     return Passage(
         rising_at=course.when(above.rising),
         falling_at=course.when(above.falling),
         earliest=course.when(above.earliest),
         latest=course.timeline.when(next(told, float(course.times[-1])) + late),
-        gone=course.when(None if above.gone is None else above.gone + late),
+        gone=course.when(None if gone is None else gone + late),
         peak=round(above.peak, 3),
         sure=above.proven is not None,
     )
 
 
-def _deaf(course: Course) -> list[tuple[float, float]]:
-    """World seconds in which gateways hear nothing."""
-    return [outage.span for outage in course.scenario.outages if not outage.backhaul]
+def _cut_off(course: Course) -> list[tuple[float, float]]:
+    """World seconds in which frames are lost, or come later: then stamped when they do where the gateway has
+    no clock."""
+    return [outage.span for outage in course.scenario.outages]
 
 
 def _lying(course: Course, device: DeviceSpec, metric: str) -> list[tuple[float, float]]:

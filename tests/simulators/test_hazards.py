@@ -38,8 +38,8 @@ def with_truths(tmp_path: Path) -> Callable[[str], Scenario]:
 
 
 def of(section: str, **keys: object) -> str:
-    said = ", ".join(f"{key}: {value}" for key, value in keys.items())
-    return f"{section}:\n  - {{{said}, begins_h: 6, duration: 5h}}\n"
+    said = "".join(f"{key}: {value}, " for key, value in keys.items())
+    return f"{section}:\n  - {{{said}begins_h: 6, duration: 5h}}\n"
 
 
 def hazard(limit: str, *, metric: str = "water.level", stations: str = "[phu-hiep]") -> str:
@@ -173,6 +173,18 @@ def test_lies_and_what_they_hide(with_truths: Callable[[str], Scenario]) -> None
     assert passage(20, "5h") == (True, pytest.approx(10.0 + 0.55 / 3 + 1.0, abs=0.01))
     assert passage(8, "3h") == (True, pytest.approx(12.0, abs=0.01))
     assert passage(8, "5h", "silent")[0] is False, "nothing was left of it to tell"
+
+
+def test_an_outage_gives_more_time(with_truths: Callable[[str], Scenario]) -> None:
+    """To the wave, which passes alarm 1 at 10:10, and falls below it at 12:50."""
+    scenario = with_truths(of("outages", backhaul="true").replace("begins_h: 6", "begins_h: 6.5"))
+    target = next(target for target in sheet_of(scenario, wave).targets if target.dev_eui == PHU_HIEP)
+    (found,) = target.levels[0].passages
+    assert hours(found.latest) == pytest.approx(11.5 + 1.0, abs=0.01)
+    scenario = with_truths(of("outages").replace("begins_h: 6", "begins_h: 12.5"))
+    target = next(target for target in sheet_of(scenario, wave).targets if target.dev_eui == PHU_HIEP)
+    (found,) = target.levels[0].passages
+    assert hours(found.gone) == pytest.approx(17.5 + 1.0, abs=0.01)
 
 
 def test_copies_see_the_same_and_do_not_lie(with_truths: Callable[[str], Scenario]) -> None:
