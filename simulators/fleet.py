@@ -31,10 +31,9 @@ _USUAL_C = 27.0
 _VOLTS_SD = 0.003
 _CASE_SD = 0.5
 _GAUGE = ("rain.total", "rain.interval")
-_READ_FROM = {"rain.interval": "rain.total", "air.pm1": "air.pm2_5", "air.pm4": "air.pm2_5"}
-"""What is measured by way of another quantity."""
-_SHARES = {"air.pm1": 0.65, "air.pm4": 1.08}
-"""Of PM2.5: plausible for urban and for smoke particles, no law."""
+_READ_FROM = {"rain.interval": "rain.total"}
+_MOST = {"air.humidity": 99.9}
+"""What sensors say at most where the range ends with what is possible: 100 % is 100.003 in a DL-PM's words."""
 
 
 class Fleet:
@@ -127,7 +126,7 @@ class Fleet:
             if sense.metric in OWN:
                 columns.append(self._own(sense.metric, device, at_s))
                 continue
-            truth = self._grid.at(rows[self.spec[device], j], at_s) * _SHARES.get(sense.metric, 1.0)
+            truth = self._grid.at(rows[self.spec[device], j], at_s)
             if sense.metric in _GAUGE:
                 gauge = gauge or self._counts(plan.tip, device, truth)
                 columns.append(gauge[sense.metric])
@@ -182,7 +181,7 @@ class Fleet:
         low, high = CATALOGUE[sense.metric].range
         if sense.metric == "wind.direction":
             return np.mod(values, 360.0)
-        return np.clip(values, low, high)
+        return np.clip(values, low, _MOST.get(sense.metric, high))
 
     def _deviation(self, what: str, device: Index, sd: Array | float) -> Array:
         scale: Array = sd * self._noise[self.spec[device]]

@@ -46,7 +46,10 @@ NOISE: Mapping[str, Noise] = {
     "wind.direction": Noise(3.0),
     "radiation.solar": Noise(2.0, 0.02),
     "soil.moisture": Noise(0.2),
-    "slope.displacement": Noise(0.05),
+    "structure.displacement": Noise(0.1),
+    "structure.pore_pressure": Noise(0.1),
+    "tilt.x": Noise(0.005),
+    "tilt.y": Noise(0.005),
 }
 """Orders of size from data sheets of common field sensors, chosen by us; the share is of the reading."""
 
