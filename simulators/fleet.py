@@ -33,7 +33,7 @@ _CASE_SD = 0.5
 _GAUGE = ("rain.total", "rain.interval")
 _READ_FROM = {"rain.interval": "rain.total"}
 _MOST = {"air.humidity": 99.9}
-"""What sensors say at most where the range ends with what is possible: 100 % is 100.003 in a DL-PM's words."""
+"""What sensors say at most: 100 % would be 100.003 in a DL-PM's words, and no possible humidity."""
 
 
 class Fleet:
