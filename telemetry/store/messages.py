@@ -32,12 +32,12 @@ _INSERT = """
     VALUES (%s, timestamptz 'epoch' + %s * interval '1 microsecond', %s)
 """
 _FIND = """
-    SELECT messages FROM message_block WHERE first_id <= %(id)s AND first_id > %(id)s - %(ids)s
+    SELECT messages FROM message_block WHERE first_id <= %(id)s AND first_id > %(id)s::bigint - %(ids)s
     ORDER BY first_id DESC LIMIT 1
 """
 _OF_IDS = """
     SELECT first_id, time, messages FROM message_block
-    WHERE first_id > %(after)s AND first_id <= %(after)s + %(ids)s
+    WHERE first_id > %(after)s AND first_id <= %(after)s::bigint + %(ids)s
 """
 _DROP = "DELETE FROM message_block WHERE first_id = %(first_id)s AND time = %(time)s"
 _REPLACE = """

@@ -319,8 +319,13 @@ async def test_a_simulator_that_runs_is_to_be_stopped_first(
     assert len(dump(database)["uplink"]) == 1
 
 
-async def test_ingest_goes_on_between_its_transactions(database: Database, database_url: str) -> None:
+@pytest.mark.parametrize("uplinks", [0, 32_000, 2_147_483_000], ids=["first", "32,000th", "2,147,483,000th"])
+async def test_ingest_goes_on_between_its_transactions(
+    database: Database, database_url: str, uplinks: int
+) -> None:
     """Real frames are stored meanwhile; a simulated device that is heard stays whole for the next purge."""
+    if uplinks:
+        database.execute("SELECT setval('uplink_id', %s)", (uplinks,))
     stock(database, simulated=True)
     await play(database_url, [simulated_traffic()])
     last: list[int] = []
