@@ -39,7 +39,8 @@ _MOST = {"air.humidity": 99.9}
 class Fleet:
     """All devices under a seed. Arrays are (n,) by device; `interval` in seconds can be changed by an order.
 
-    `size` devices, the scenario's own first and then copies of them in turn.
+    `size` devices, the scenario's own first and then copies of them in turn. `offsets` are what their plans
+    take off, by spec.
     """
 
     def __init__(
@@ -70,13 +71,19 @@ class Fleet:
         self._scene = scene
         self._spots = [scenario.spot(spec) for spec in specs]
         self._plan_of, self.plans = _plans(scenario, scene, codecs)
+        self._plans = [self.plans[kind] for kind in self._plan_of.tolist()]
+        self.offsets = [plan.offsets(spec.variables) for plan, spec in zip(self._plans, specs, strict=True)]
         self._rows = [self._series(plan, i) for i, plan in enumerate(self.plans)]
         self._air = np.array([self._air_row(spot) for spot in self._spots])
         self._faults = [(_index(specs, fault.device), fault) for fault in scenario.faults]
 
+    def plan_of(self, spec: int) -> Plan:
+        """How devices of that spec fill their frames."""
+        return self._plans[spec]
+
     def plan(self, device: int) -> Plan:
         """How this device fills its frames."""
-        return self.plans[int(self._plan_of[self.spec[device]])]
+        return self._plans[int(self.spec[device])]
 
     def clock(self, device: int, at_s: float, unix: float) -> float:
         """What the device's clock shows, Unix seconds, when it is `unix` and world second `at_s`."""

@@ -219,6 +219,10 @@ def _faults(
             found += unknown((*at, "point"), device.point, basin.names())
         if (type_ := types.get(device.device_type)) is None:
             continue
+        if device.datalog and not device.confirmed:
+            found.append(((*at, "datalog"), "only a device with `confirmed: true` knows what never arrived"))
+        if device.datalog and all(entry.records is None for entry in type_.mapping):
+            found.append(((*at, "datalog"), f"a {type_.id} has no frames for values of the past"))
         needed = {e.offset.name for e in type_.mapping if isinstance(e.offset, Variable)}
         found += [
             ((*at, "variables"), f"{name} is needed by a {type_.id}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,8 +41,7 @@ _BURST_S = 0.05  # between two frames of a gateway that has its backhaul back
 _DUTY_CYCLE = 0.01  # of the band 921.4 to 922.0 MHz, as devices are set up
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something reaches the network server at world second `at`.
 
     `messages` puts it into words, given what turns world seconds into wall-clock time. It must be asked in
@@ -109,7 +108,7 @@ class Traffic:
         shortest, mean = float(fleet.interval.min()), float(fleet.interval.mean())
         self._stretch = max(min(shortest, _LONGEST_S, _FRAMES_AT_ONCE * mean / size), _SHORTEST_S)
         self._talks = {
-            i: Talk(spec.datalog, self._recall)
+            i: Talk(spec.datalog if fleet.plan(i).remembers else 0, self._recall)
             for i, spec in enumerate(fleet.specs[n] for n in fleet.spec.tolist())
             if spec.confirmed
         }
@@ -164,6 +163,8 @@ class Traffic:
             quiet, device = device[~able], device[able]
             fleet.frames[quiet] += 1
             self._due[quiet] += fleet.gap(quiet)
+            if not device.size:
+                return []
         at = self._due[device]
         frames = self._frames(device, at)
         sizes = np.array([_JOIN_SIZE if f.joining else len(f.payload) for f in frames], dtype=np.int64)
@@ -188,6 +189,7 @@ class Traffic:
         fleet.frames[device[fresh]] += 1
         measured = iter(fleet.measure(device[fresh], at[fresh]))
         spec, interval = fleet.spec[device].tolist(), fleet.interval[device].tolist()
+        plans = [fleet.plan_of(n) for n in spec]
         joined, euis = self._joined[device].tolist(), fleet.eui[device].tolist()
         sessions, counters = self._sessions[device].tolist(), self._f_cnt[device].tolist()
         frames: list[Frame] = []
@@ -198,8 +200,7 @@ class Traffic:
                 frames.append(again)
             else:
                 values = next(measured)
-                variables = fleet.specs[spec[n]].variables
-                fields, port, payload = fleet.plan(i).frame(values, variables, euis[n], interval[n])
+                fields, port, payload = plans[n].frame(values, fleet.offsets[spec[n]], euis[n], interval[n])
                 frames.append(
                     Frame(i, moment, False, sessions[n], counters[n], port, payload, fields, values)
                 )

@@ -51,6 +51,9 @@ class Plan:
         cells = _cells((e for e in type_.mapping if e.records is None), known)
         self.senses = tuple(cells)
         self._cells = tuple(cells.values())
+        self._gains = [cell.gain for cell in self._cells]
+        self._names = [".".join(cell.path) for cell in self._cells]
+        self._flat = all(len(cell.path) == 1 for cell in self._cells)
         self._finish = _finish(codec.id)
         gains = (
             cell.gain for sense, cell in cells.items() if sense.metric in ("rain.total", "rain.interval")
@@ -67,19 +70,23 @@ class Plan:
         """Whether its frames can carry values of the past."""
         return bool(self._logged)
 
+    def offsets(self, variables: Mapping[str, float]) -> list[float]:
+        """What `frame` takes off the values of a device that has these variables."""
+        return [cell.offset + (variables[cell.variable] if cell.variable else 0.0) for cell in self._cells]
+
     def frame(
-        self, values: Sequence[float], variables: Mapping[str, float], device: int, every_s: float
+        self, values: Sequence[float], offsets: Sequence[float], device: int, every_s: float
     ) -> tuple[Fields, int, bytes]:
         """Fields, port and payload for `values` (one for each of `senses`); `device` is its EUI as a number.
 
         A value beyond what the codec can say is the nearest plausible one instead, as sensors saturate.
         """
         try:
-            return self._encoded(values, variables, device, every_s)
+            return self._encoded(values, offsets, device, every_s)
         except DecodeError:
             ranges = (CATALOGUE[sense.metric].range for sense in self.senses)
             kept = [min(max(v, low), high) for v, (low, high) in zip(values, ranges, strict=True)]
-            return self._encoded(kept, variables, device, every_s)
+            return self._encoded(kept, offsets, device, every_s)
 
     def records(
         self, rows: Iterable[tuple[float, Sequence[float]]], variables: Mapping[str, float]
@@ -99,14 +106,15 @@ class Plan:
         return self.codec.decode(port, payload), port, payload
 
     def _encoded(
-        self, values: Sequence[float], variables: Mapping[str, float], device: int, every_s: float
+        self, values: Sequence[float], offsets: Sequence[float], device: int, every_s: float
     ) -> tuple[Fields, int, bytes]:
-        fields: Fields = {}
-        for cell, value in zip(self._cells, values, strict=True):
-            number = cell.number(value, variables)
-            if len(cell.path) == 1:
-                fields[cell.path[0]] = number
-            else:
+        fields: Fields = {
+            name: (value - offset) * gain
+            for name, value, offset, gain in zip(self._names, values, offsets, self._gains, strict=True)
+        }
+        if not self._flat:
+            numbers, fields = list(fields.values()), {}
+            for cell, number in zip(self._cells, numbers, strict=True):
                 _put(fields, cell.path, number)
         if self._finish is not None:
             self._finish(fields, device, every_s)

@@ -46,7 +46,7 @@ def measure(flood: Scenario, scene: Scene) -> Measure:
                 found.append({})
                 continue
             (values,) = fleet.measure(device, at)
-            fields, port, payload = plan.frame(values, spec.variables, int(fleet.eui[0]), spec.interval)
+            fields, port, payload = plan.frame(values, fleet.offsets[0], int(fleet.eui[0]), spec.interval)
             assert plan.codec.decode(port, payload) == fields
             told = normalise(fields, plan.type, spec.variables)
             assert told.problems == []

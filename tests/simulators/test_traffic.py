@@ -21,7 +21,7 @@ from simulators.message import Message
 from simulators.run import DEFAULT_START
 from simulators.scenario import Scenario
 from simulators.traffic import Timeline, Traffic
-from simulators.truths import OutageSpec
+from simulators.truths import FaultSpec, OutageSpec
 from telemetry.errors import UsageError
 
 HOUR = 3600.0
@@ -151,6 +151,17 @@ def test_orders_are_obeyed_after_the_next_uplink(steady: Scenario) -> None:
     assert gaps[:4] == pytest.approx([1200.0] * 4, rel=0.02)
     assert gaps[6:] == pytest.approx([300.0] * len(gaps[6:]), rel=0.02)
     assert acks == 1
+
+
+def test_a_silent_device_sends_nothing_and_then_goes_on(steady: Scenario) -> None:
+    device = steady.devices[1].dev_eui
+    fault = FaultSpec.model_validate({"device": device, "kind": "silent", "begins_h": 1, "duration": "1h"})
+    alone = replace(steady, devices=steady.devices[1:2], size=1, faults=(fault,))
+    arrivals = list(_traffic(alone).arrivals(end=3 * HOUR))
+    assert not _during(arrivals)
+    counters = [a.frame.f_cnt for a in arrivals if not a.frame.joining]
+    assert counters == list(range(len(counters))), "what is silent counts nothing"
+    assert arrivals[-1].sent > 2 * HOUR
 
 
 def test_a_slow_clock_sends_seldomer(steady: Scenario) -> None:
