@@ -13,6 +13,7 @@ from alerting.rules import Rule
 from decoders.device_types import check_variables
 from simulators.publish import Publisher
 from simulators.scenario import Registrations, Scenario
+from simulators.servers import Format
 from simulators.traffic import history
 from telemetry.clock import Clock
 from telemetry.errors import UsageError
@@ -62,13 +63,13 @@ def has_readings(url: str) -> bool:
 
 
 async def publish_history(
-    scenario: Scenario, hours: float, address: MqttAddress, clock: Clock, seed: int
+    scenario: Scenario, hours: float, address: MqttAddress, clock: Clock, seed: int, fmt: Format | None = None
 ) -> int:
     """Publish what the sensors would have said in the hours before now; too old to page anybody."""
     publisher = Publisher(address)
     publishing = asyncio.create_task(publisher.run(), name="demo-history")
     try:
-        for message in history(scenario, clock.now(), hours, seed=seed):
+        for message in history(scenario, clock.now(), hours, seed=seed, fmt=fmt):
             await publisher.put(message)
         draining = asyncio.create_task(publisher.drained(), name="demo-history-drain")
         await asyncio.wait({draining, publishing}, return_when=asyncio.FIRST_COMPLETED)

@@ -12,14 +12,16 @@ JOIN_SF = 10
 """Devices join in AS923 at DR2 (RP002-1.0.4, section 2.11.3)."""
 
 _AFTER = 20
-_LOST_AFTER = 96  # ADR_ACK_LIMIT 64 + ADR_ACK_DELAY 32 of RP002-1.0.4, section 2.4
+_STEP_AFTER = 32  # ADR_ACK_DELAY of RP002-1.0.4, section 2.4
+_LOST_AFTER = 64 + _STEP_AFTER  # ADR_ACK_LIMIT, ibid.
 
 
 class DataRates:
     """The network server's adaptive data rate, by device: `spreading_factor` (n,).
 
-    Of the last twenty frames the best SNR decides, with 10 dB to spare (Semtech's algorithm, as network
-    servers have it); who is not heard for 96 frames sends slower, as the LoRaWAN specification tells it to.
+    Of twenty frames the best SNR decides whether a device may send faster, with 10 dB to spare (Semtech's
+    algorithm, as network servers have it). Who is not heard for 96 frames sends slower, and slower again
+    after each 32 more, as the LoRaWAN specification tells it to.
     """
 
     def __init__(self, spreading_factor: NDArray[np.int64]) -> None:
@@ -43,8 +45,9 @@ class DataRates:
         self._best[device] = np.maximum(self._best[device], best)
         self._count[device] += arrived
         ready = device[self._count[device] >= _AFTER]
-        self.spreading_factor[ready] = radio.fastest(self._best[ready])
+        settled = radio.fastest(self._best[ready])
+        self.spreading_factor[ready] = np.minimum(self.spreading_factor[ready], settled)
         self._best[ready], self._count[ready] = -np.inf, 0
         lost = device[self._unheard[device] >= _LOST_AFTER]
         self.spreading_factor[lost] = np.minimum(self.spreading_factor[lost] + 1, 12)
-        self._unheard[lost] = 0
+        self._unheard[lost] = _LOST_AFTER - _STEP_AFTER

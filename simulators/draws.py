@@ -20,8 +20,8 @@ _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 
 
-def keys(seed: int, names: NDArray[np.uint64]) -> Keys:
-    """A key for each of `names` (n,), such as EUIs, under a seed of any size."""
+def keys(seed: int | str, names: NDArray[np.uint64]) -> Keys:
+    """A key for each of `names` (n,), such as EUIs, under a seed."""
     return _mix(names ^ _lane(f"seed {seed}"))
 
 

@@ -78,6 +78,8 @@ NOTHING_SENT = Sent(_NO_INDEX, _NO_INDEX, _NOTHING, _NOTHING, _NO_INDEX, _NO_IND
 class Ether:
     """The air between devices at `places` ((n, 2): latitude, longitude in degrees) and the gateways.
 
+    What stays is drawn by the keys `devices` (n,), what changes from frame to frame by `luck` (n,).
+
     Mean signal: log-distance path loss with a shadowing per pair (5 dB) that stays; per frame it fades by
     2.5 dB more. Together about the 7.8 dB spread that `radio.path_loss_db`'s source measured. Of two frames
     on one channel and spreading factor at one time a gateway hears the one that is 6 dB stronger, or none:
@@ -91,15 +93,16 @@ class Ether:
         outages: Sequence[OutageSpec],
         places: Array,
         devices: Keys,
+        luck: Keys,
         *,
         seed: int,
     ) -> None:
         self._network = network
-        self._devices = devices
+        self._luck = luck
         self._gateways = keys(seed, np.array([int(gateway.id, 16) for gateway in gateways], dtype=np.uint64))
         self._outages = [
             (outage, np.array([outage.gateways is None or g.id in outage.gateways for g in gateways]))
-            for outage in outages
+            for outage in sorted(outages, key=lambda outage: outage.begins_h)
         ]
         self.keeps = any(outage.backhaul for outage in outages)
         sites = np.array([(gateway.latitude, gateway.longitude) for gateway in gateways])
@@ -115,14 +118,16 @@ class Ether:
         """The spreading factor that ADR settles on, by device."""
         return radio.fastest(radio.snr_db(self._mean.max(axis=1)))
 
-    def channels(self, device: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """A channel for each transmission."""
-        drawn = uniform(self._devices[device], number, "channel")
-        return (drawn * len(radio.CHANNELS_HZ)).astype(np.int64)
+    def channels(
+        self, device: NDArray[np.int64], number: NDArray[np.int64], joining: Flags
+    ) -> NDArray[np.int64]:
+        """A channel for each transmission; who has not joined knows the first two alone."""
+        drawn = uniform(self._luck[device], number, "channel")
+        return (drawn * np.where(joining, radio.JOIN_CHANNELS, len(radio.CHANNELS_HZ))).astype(np.int64)
 
     def carry(self, sent: Sent, before: Sent, before_rssi: Array) -> Heard:
         """What becomes of frames, among themselves and with those that were on the air `before`."""
-        of = self._devices[sent.device]
+        of = self._luck[sent.device]
         rssi = self._mean[sent.device] + _FADING_DB * normal(
             pairs(of, self._gateways), sent.number[:, None], "fading"
         )
@@ -138,7 +143,7 @@ class Ether:
 
     def acknowledged(self, sent: Sent) -> Flags:
         """Whether the downlink that answers each frame would arrive."""
-        return uniform(self._devices[sent.device], sent.number, "ack") >= self._network.loss
+        return uniform(self._luck[sent.device], sent.number, "ack") >= self._network.loss
 
     def kept_until(self, gateway: int, at_s: float) -> float | None:
         """When a gateway without backhaul at `at_s` can deliver again; None where nothing keeps it."""

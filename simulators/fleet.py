@@ -44,7 +44,14 @@ class Fleet:
     """
 
     def __init__(
-        self, scenario: Scenario, scene: Scene, codecs: Registry, *, seed: int, interval: float | None = None
+        self,
+        scenario: Scenario,
+        scene: Scene,
+        codecs: Registry,
+        *,
+        seed: int,
+        run: str = "live",
+        interval: float | None = None,
     ) -> None:
         specs = scenario.devices
         size = scenario.size
@@ -54,9 +61,11 @@ class Fleet:
         self.copy: Index = number // len(specs)
         self.eui = euis(specs, size)
         self.keys = keys(seed, self.eui)
+        self.luck = keys(f"{seed} {run}", self.eui)
         own = np.array([interval or spec.interval for spec in specs])
         self.interval: Array = own[self.spec]
         self.frames = np.zeros(size, dtype=np.int64)
+        self._awake_s: Array = np.full(size, np.nan)
         self.siren = np.zeros(size, dtype=np.bool_)
         charge = np.array([np.nan if spec.battery is None else spec.battery for spec in specs])[self.spec]
         drawn = 0.80 + 0.18 * uniform(self.keys, 0, "charge")
@@ -71,7 +80,7 @@ class Fleet:
         self._scene = scene
         self._spots = [scenario.spot(spec) for spec in specs]
         self._plan_of, self.plans = _plans(scenario, scene, codecs)
-        self._plans = [self.plans[kind] for kind in self._plan_of.tolist()]
+        self._plans: list[Plan] = [self.plans[kind] for kind in self._plan_of.tolist()]
         self.offsets = [plan.offsets(spec.variables) for plan, spec in zip(self._plans, specs, strict=True)]
         self._rows = [self._series(plan, i) for i, plan in enumerate(self.plans)]
         self._air = np.array([self._air_row(spot) for spot in self._spots])
@@ -83,7 +92,7 @@ class Fleet:
 
     def plan(self, device: int) -> Plan:
         """How this device fills its frames."""
-        return self._plans[int(self.spec[device])]
+        return self.plan_of(int(self.spec[device]))
 
     def clock(self, device: int, at_s: float, unix: float) -> float:
         """What the device's clock shows, Unix seconds, when it is `unix` and world second `at_s`."""
@@ -92,23 +101,35 @@ class Fleet:
 
     def gap(self, device: Index) -> Array:
         """Seconds until each device sends again: its interval by its own clock, within 1 %."""
-        jitter = _JITTER * (2.0 * uniform(self.keys[device], self.frames[device], "jitter") - 1.0)
+        jitter = _JITTER * (2.0 * uniform(self.luck[device], self.frames[device], "jitter") - 1.0)
         gap: Array = self.interval[device] * (1.0 + jitter) / self._rate[self.spec[device]]
         return gap
 
-    def drain(self, device: Index, airtime_s: Array) -> None:
-        """Take what a frame and the sleep before it cost."""
-        self.charge[device] -= battery.used(airtime_s, self.interval[device])
+    def drain(self, device: Index, airtime_s: Array, at_s: Array) -> None:
+        """Take what frames at world seconds `at_s` and the sleep before them cost."""
+        slept = np.where(np.isnan(self._awake_s[device]), 0.0, at_s - self._awake_s[device])
+        self.charge[device] -= battery.used(airtime_s, slept)
+        self._awake_s[device] = at_s
+
+    def rewind(self, seconds: float) -> None:
+        """Give every battery what it will have used in so many seconds, at some 0.2 s on air a frame."""
+        self.charge += battery.used(np.full(len(self.charge), 0.2), self.interval) * seconds / self.interval
+
+    def left(self, device: Index, at_s: Array) -> Array:
+        """The share of its charge that each has left at world seconds `at_s`, faults included."""
+        charge = self.charge[device]
+        for index, fault in self._faults:
+            if fault.kind == "battery":
+                lost = (fault.amount or 0.0) * (at_s / 3600.0 - fault.begins_h) / 24.0
+                charge = charge - np.where((device == index) & _during(fault, at_s), lost, 0.0)
+        return np.clip(charge, 0.0, 1.0)
 
     def speaks(self, device: Index, at_s: Array) -> NDArray[np.bool_]:
         """Whether each can send at all at world seconds `at_s`: it has power, and no fault silences it."""
-        speaking = self.charge[device] > _OUT_OF_POWER
+        speaking = self.left(device, at_s) > _OUT_OF_POWER
         for index, fault in self._faults:
             if fault.kind == "silent":
                 speaking &= ~((device == index) & _during(fault, at_s))
-            elif fault.kind == "battery":
-                hit = (device == index) & _during(fault, at_s)
-                speaking &= ~hit | (self.charge[device] - _lost(fault, at_s) > _OUT_OF_POWER)
         return speaking
 
     def measure(self, device: Index, at_s: Array) -> list[list[float]]:
@@ -135,7 +156,9 @@ class Fleet:
                 continue
             truth = self._grid.at(rows[self.spec[device], j], at_s)
             if sense.metric in _GAUGE:
-                gauge = gauge or self._counts(plan.tip, device, truth)
+                if not gauge:
+                    fallen = self._faulty(sense, device, at_s, truth, np.zeros_like(truth))
+                    gauge = self._counts(plan.tip, device, fallen)
                 columns.append(gauge[sense.metric])
             else:
                 columns.append(self._noisy(sense, device, at_s, truth))
@@ -150,12 +173,7 @@ class Fleet:
         celsius = np.where(rows < 0, _USUAL_C, self._grid.at(np.maximum(rows, 0), at_s))
         if metric == "device.temperature":
             return celsius + self._deviation(metric, device, _CASE_SD)
-        charge = self.charge[device]
-        for index, fault in self._faults:
-            if fault.kind == "battery":
-                hit = (device == index) & _during(fault, at_s)
-                charge = charge - np.where(hit, _lost(fault, at_s), 0.0)
-        charge = np.clip(charge, 0.0, 1.0)
+        charge = self.left(device, at_s)
         if metric == "battery.level":
             return np.round(100.0 * charge)
         return battery.voltage(charge, celsius) + self._deviation("battery.voltage", device, _VOLTS_SD)
@@ -170,35 +188,35 @@ class Fleet:
     def _noisy(self, sense: Sense, device: Index, at_s: Array, truth: Array) -> Array:
         name = f"{sense.metric} {sense.channel}"
         deviation = self._deviation(name, device, noise_of(sense.metric).sd(truth))
-        values = truth + deviation
-        for index, fault in self._faults:
-            if fault.kind in ("silent", "battery") or fault.metric not in (None, sense.metric):
-                continue
-            hit = (device == index) & _during(fault, at_s)
-            if hit.any():
-                luck = uniform(self.keys[device[hit]], self.frames[device[hit]], f"spike {name}")
-                values[hit] = distorted(
-                    fault,
-                    values[hit],
-                    at_s[hit] / 3600.0,
-                    deviation[hit],
-                    self._when_begun(fault, sense),
-                    luck,
-                )
+        values = self._faulty(sense, device, at_s, truth + deviation, deviation)
         low, high = CATALOGUE[sense.metric].range
         if sense.metric == "wind.direction":
             return np.mod(values, 360.0)
         return np.clip(values, low, _MOST.get(sense.metric, high))
 
+    def _faulty(self, sense: Sense, device: Index, at_s: Array, values: Array, deviation: Array) -> Array:
+        """What sensors say of `values` that are off by `deviation`: the same, but for those that fail."""
+        for index, fault in self._faults:
+            of = _GAUGE if sense.metric in _GAUGE else (sense.metric,)
+            if fault.kind in ("silent", "battery") or fault.metric not in (None, *of):
+                continue
+            hit = (device == index) & _during(fault, at_s)
+            if hit.any():
+                who = device[hit]
+                luck = uniform(self.luck[who], self.frames[who], f"spike {sense.metric} {sense.channel}")
+                begin = self._when_begun(fault, sense)
+                values = values.copy()
+                values[hit] = distorted(fault, values[hit], at_s[hit] / 3600.0, deviation[hit], begin, luck)
+        return values
+
     def _deviation(self, what: str, device: Index, sd: Array | float) -> Array:
         scale: Array = sd * self._noise[self.spec[device]]
-        return normal(self.keys[device], self.frames[device], what) * scale
+        return normal(self.luck[device], self.frames[device], what) * scale
 
     def _when_begun(self, fault: FaultSpec, sense: Sense) -> Callable[[], float]:
         spot = self._spots[_index(self.specs, fault.device)]
-        return lambda: float(
-            self._scene.series(sense.metric, _deeper(spot, sense))(np.array([fault.begins_h]))[0]
-        )
+        metric = _READ_FROM.get(sense.metric, sense.metric)
+        return lambda: float(self._scene.series(metric, _deeper(spot, sense))(np.array([fault.begins_h]))[0])
 
     def _series(self, plan: Plan, kind: int) -> Index:
         """The grid's rows of a plan's senses, (specs, senses); -1 where a spec is of another plan."""
@@ -247,8 +265,3 @@ def _index(specs: Sequence[DeviceSpec], dev_eui: str) -> int:
 
 def _during(fault: FaultSpec, at_s: Array) -> NDArray[np.bool_]:
     return (at_s >= fault.begins_h * 3600.0) & (at_s < fault.ends_h * 3600.0)
-
-
-def _lost(fault: FaultSpec, at_s: Array) -> Array:
-    """The share of its charge that a failing battery has lost."""
-    return (fault.amount or 0.0) * (at_s / 3600.0 - fault.begins_h) / 24.0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from telemetry.plugin import Fields
 
@@ -11,7 +12,7 @@ from .network import GatewaySpec
 from .servers import Gateway
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """What a device sends at world second `at` of its `values`; a confirmed one is sent again as it is.
 
     `rows` are remembered values with the world seconds they are of: such a frame is encoded when it is said,
@@ -30,7 +31,7 @@ class Frame(NamedTuple):
     rows: tuple[tuple[float, Sequence[float]], ...] = ()
 
 
-class Hearing(NamedTuple):
+class Hearing(msgspec.Struct, frozen=True, gc=False):
     """One gateway's: its number, strength in dBm, SNR in dB."""
 
     gateway: int
@@ -38,8 +39,9 @@ class Hearing(NamedTuple):
     snr: float
 
 
-class Arrival(NamedTuple):
-    """A transmission, sent at world second `sent` and with the server at `at`; the best hearing first."""
+class Arrival(msgspec.Struct, frozen=True, gc=False):
+    """A transmission that ended at world second `sent`, and reached the server at `at`: later where gateways
+    had kept it. The best hearing first."""
 
     frame: Frame
     number: int

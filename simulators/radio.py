@@ -15,6 +15,9 @@ EIRP_DBM = 16.0
 CHANNELS_HZ = tuple(921_400_000 + 200_000 * i for i in range(8))
 """AS923-2, Vietnam's variant: 921.4 and 921.6 MHz of RP002-1.0.4 section 2.11.2, and six more of the plan."""
 
+JOIN_CHANNELS = 2
+"""The first of them, which a device knows before its join-accept tells it the others."""
+
 SNR_LIMIT_DB = {7: -7.5, 8: -10.0, 9: -12.5, 10: -15.0, 11: -17.5, 12: -20.0}
 """Lowest SNR that is demodulated, per spreading factor. Source: Semtech SX1276 datasheet, table 13."""
 

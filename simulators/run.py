@@ -125,8 +125,7 @@ async def simulate(
         UsageError: an unknown scenario, format or output, or what `run` refuses.
         SettingsError: `mqtt_url` is no broker's address.
     """
-    if fmt is not None and fmt not in FORMATS:
-        raise UsageError(f"format: {fmt!r} is none of {', '.join(FORMATS)}")
+    format_ = parse_format(fmt)
     if str(out) == "mqtt" and not mqtt_url:
         raise UsageError("out: mqtt needs a broker; set QUANTRAC_MQTT_URL or name a file")
     loaded = load_scenario(scenario)
@@ -136,13 +135,27 @@ async def simulate(
         speed=speed,
         out=parse_mqtt_url(mqtt_url) if str(out) == "mqtt" and mqtt_url else Path(out),
         clock=clock,
-        fmt=next((known for known in FORMATS if known == fmt), None),
+        fmt=format_,
         start=start,
         keep_going=keep_going,
         progress=progress,
         answers=answers,
         told=told,
     )
+
+
+def parse_format(name: str | None) -> Format | None:
+    """The format of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name is None:
+        return None
+    for known in FORMATS:
+        if known == name:
+            return known
+    raise UsageError(f"format: {name!r} is none of {', '.join(FORMATS)}")
 
 
 class _Pace:

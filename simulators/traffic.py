@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,6 +11,7 @@ from itertools import count
 from math import inf
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from decoders.registry import Registry, load_codecs
@@ -30,15 +32,13 @@ from .world.rain import Array
 _LOCAL_TIME = timedelta(hours=7)  # Vietnam keeps UTC+7 all year
 _JOIN_TO_FIRST_FRAME_S = 6.0
 _JOIN_AGAIN_S = 20.0
-_JOIN_SIZE = 5  # a join-request has 23 bytes, an empty frame 13, and 5 for what `airtime_s` counts itself
-_AGAIN_S = 20.0
-_JOIN_SIZE = 5  # a join-request has 23 bytes, an empty frame 13, and 5 for what `airtime_s` counts itself
-_ATTEMPTS = 8  # of a confirmed frame, as Semtech's LoRaMac-node has it
+_JOIN_SIZE = 10  # a join-request has 23 bytes, and `airtime_s` adds the 13 of an empty frame
 _AGAIN_S = 3.0  # RX2 and ACK_TIMEOUT of RP002-1.0.4, section 2.4
 _SHORTEST_S, _LONGEST_S = 60.0, 600.0
 _FRAMES_AT_ONCE = 4000
 _BURST_S = 0.05  # between two frames of a gateway that has its backhaul back
-_DUTY_CYCLE = 0.01  # of the band 921.4 to 922.0 MHz, as devices are set up
+_DUTY_CYCLE = 0.01  # as devices are set up
+_SAME_S = 0.2  # in which ChirpStack takes what several gateways deliver for one frame
 
 
 class Event(NamedTuple):
@@ -91,13 +91,21 @@ class Traffic:
         local = start + _LOCAL_TIME
         hour = local.hour + local.minute / 60.0 + local.second / 3600.0
         self.scene = scenario.scene(seed=seed, start_hour=hour)
-        self.fleet = Fleet(scenario, self.scene, codecs or load_codecs(), seed=seed, interval=interval)
+        self.fleet = Fleet(
+            scenario, self.scene, codecs or load_codecs(), seed=seed, run=run, interval=interval
+        )
         identity = f"{seed}/{scenario.id}/{run}/{start.isoformat()}"
         self.words = Words(scenario, self.fleet, identity=identity, fmt=fmt)
         fleet = self.fleet
         size = len(fleet.eui)
         self._ether = Ether(
-            scenario.gateways, scenario.network, scenario.outages, self.words.places, fleet.keys, seed=seed
+            scenario.gateways,
+            scenario.network,
+            scenario.outages,
+            self.words.places,
+            fleet.keys,
+            fleet.luck,
+            seed=seed,
         )
         self._rates = DataRates(self._ether.settled())
         self._due = np.zeros(size)
@@ -105,8 +113,6 @@ class Traffic:
         self._sessions = np.zeros(size, dtype=np.int64)
         self._f_cnt = np.zeros(size, dtype=np.int64)
         self._transmissions = np.zeros(size, dtype=np.int64)
-        shortest, mean = float(fleet.interval.min()), float(fleet.interval.mean())
-        self._stretch = max(min(shortest, _LONGEST_S, _FRAMES_AT_ONCE * mean / size), _SHORTEST_S)
         self._talks = {
             i: Talk(spec.datalog if fleet.plan(i).remembers else 0, self._recall)
             for i, spec in enumerate(fleet.specs[n] for n in fleet.spec.tolist())
@@ -128,20 +134,31 @@ class Traffic:
     def arrivals(self, begin: float = 0.0, end: float = inf, *, joins: bool = True) -> Iterator[Arrival]:
         """What reaches the server in the world seconds [begin, end), in order."""
         fleet = self.fleet
-        self._due = begin + uniform(fleet.keys, 0, "first") * fleet.interval
+        self._due = begin + uniform(fleet.luck, 0, "first") * fleet.interval
+        if begin < 0:
+            fleet.rewind(-begin)
         if joins:
             self._joined[:] = False
             self._rates = DataRates(np.full(len(fleet.eui), JOIN_SF))
         now = begin
+        arriving: list[Arrival] = []
         while now < end:
-            until = min(now + self._stretch, end)
-            arrived: list[Arrival] = []
+            until = min(now + self._stretch(), end)
             while (device := np.flatnonzero(self._due < until)).size:
-                arrived += self._send(device)
-            arrived += self._bursts(until)
-            yield from sorted(arrived, key=_order)
+                arriving += self._send(device)
+            arriving += self._bursts(until)
+            arriving.sort(key=_order)
+            later = bisect_left(arriving, until, key=_at)
+            yield from _together(arriving[:later]) if self._ether.keeps else arriving[:later]
+            arriving = arriving[later:]
             self._forget(until)
             now = until
+
+    def _stretch(self) -> float:
+        """Seconds in which a device sends once, as a rule, and not too many do."""
+        interval = self.fleet.interval
+        most = _FRAMES_AT_ONCE * float(interval.mean()) / len(interval)
+        return max(min(float(interval.min()), _LONGEST_S, most), _SHORTEST_S)
 
     def _bursts(self, until: float) -> Iterator[Arrival]:
         """Before `until`: what gateways kept, in the order they heard it, one after another."""
@@ -151,7 +168,7 @@ class Traffic:
             at = max(earliest, float(self._delivered[gateway]) + _BURST_S)
             if at < until:
                 self._delivered[gateway] = at
-                yield arrival._replace(at=at)
+                yield msgspec.structs.replace(arrival, at=at)
             else:
                 heapq.heappush(self._late, (at, sent, ticket, arrival))
 
@@ -170,13 +187,13 @@ class Traffic:
         sizes = np.array([_JOIN_SIZE if f.joining else len(f.payload) for f in frames], dtype=np.int64)
         factor = self._rates.spreading_factor[device]
         number = self._transmissions[device]
-        channel = self._ether.channels(device, number)
+        channel = self._ether.channels(device, number, ~self._joined[device])
         sent = Sent(device, number, at, airtime_s(sizes, factor), channel, factor)
         heard = self._ether.carry(sent, self._on_air, self._on_air_rssi)
         self._on_air = self._on_air.and_(sent)
         self._on_air_rssi = np.concatenate([self._on_air_rssi, heard.rssi])
         self._transmissions[device] += 1
-        fleet.drain(device, sent.airtime_s)
+        fleet.drain(device, sent.airtime_s, at)
         arrivals, live = self._deliver(frames, sent, heard)
         self._go_on(frames, sent, heard, live)
         return arrivals
@@ -217,7 +234,7 @@ class Traffic:
         rssi = np.round(heard.rssi[frame_of, gateway]).astype(np.int64).tolist()
         hearings = list(map(Hearing, gateway.tolist(), rssi, heard.snr[frame_of, gateway].tolist()))
         ends = np.searchsorted(frame_of, np.arange(len(frames)), side="right").tolist()
-        charge = self.fleet.charge[sent.device].tolist()
+        charge = self.fleet.left(sent.device, sent.begin_s).tolist()
         first = 0
         for n, (number, begin, airtime, channel, factor) in enumerate(
             zip(*(column.tolist() for column in sent[1:]), strict=True)
@@ -225,9 +242,10 @@ class Traffic:
             by, first = tuple(hearings[first : ends[n]]), ends[n]
             if not by:
                 continue
-            arrival = Arrival(frames[n], number, begin, begin, channel, factor, airtime, charge[n], by)
+            end = begin + airtime
+            arrival = Arrival(frames[n], number, end, end, channel, factor, airtime, charge[n], by)
             if self._ether.keeps:
-                arrival = arrival._replace(heard=self._keep(arrival))
+                arrival = msgspec.structs.replace(arrival, heard=self._keep(arrival))
             if arrival.heard:
                 live[n] = True
                 arrivals.append(arrival)
@@ -241,7 +259,7 @@ class Traffic:
             if until is None:
                 now.append(hearing)
             elif not arrival.frame.joining:
-                late = arrival._replace(heard=(hearing,))
+                late = msgspec.structs.replace(arrival, heard=(hearing,))
                 heapq.heappush(self._late, (until, arrival.sent, next(self._ticket), late))
         return tuple(now)
 
@@ -256,13 +274,14 @@ class Traffic:
             self._joined[who] = got
             self._sessions[who] += got
             self._f_cnt[who] = 0
-            patience = _JOIN_AGAIN_S * (1.0 + uniform(fleet.keys[who], sent.number[joining], "join again"))
+            patience = _JOIN_AGAIN_S * (1.0 + uniform(fleet.luck[who], sent.number[joining], "join again"))
             self._due[who] = np.where(
                 got, sent.begin_s[joining] + _JOIN_TO_FIRST_FRAME_S, allowed[joining] + patience
             )
         up = ~joining
         who = device[up]
-        self._rates.follow(who, heard.of(up))
+        arrived = heard._replace(by=heard.by & live[:, None])
+        self._rates.follow(who, arrived.of(up))
         measured = np.array([frame.at for frame in frames])[up]
         self._due[who] = np.maximum(measured + fleet.gap(who), allowed[up])
         if self._talks:
@@ -315,6 +334,32 @@ def history(
     timeline = Timeline(until, 1.0)
     for event in traffic.events(-3600.0 * hours, -1.0, joins=False):
         yield from event.messages(timeline.when)
+
+
+def _together(arrivals: list[Arrival]) -> list[Arrival]:
+    """Of what several gateways deliver late, but at once, the server makes one."""
+    merged: list[Arrival] = []
+    places: dict[tuple[int, int], int] = {}
+    for arrival in arrivals:
+        key = arrival.frame.device, arrival.number
+        late = arrival.at > arrival.sent
+        if late and key in places and arrival.at - merged[places[key]].at <= _SAME_S:
+            first = merged[places[key]]
+            heard = tuple(sorted(first.heard + arrival.heard, key=_loudest))
+            merged[places[key]] = msgspec.structs.replace(first, heard=heard)
+        else:
+            if late:
+                places[key] = len(merged)
+            merged.append(arrival)
+    return merged
+
+
+def _at(arrival: Arrival) -> float:
+    return arrival.at
+
+
+def _loudest(hearing: Hearing) -> float:
+    return -hearing.snr
 
 
 def _order(arrival: Arrival) -> tuple[float, int, int]:

@@ -96,7 +96,7 @@ class Words:
                 yield message
             if server.status is not None and frame.f_cnt % _STATUS_EVERY == 1:
                 yield Message(*server.status(sent), sent.published)
-            if self.mailbox or self._to_acknowledge:
+            if arrival.at == arrival.sent and (self.mailbox or self._to_acknowledge):
                 yield from self._answer(device, known, sent)
         elif server.log is not None:
             yield Message(*server.log(sent), sent.published)
@@ -120,14 +120,14 @@ class Words:
         counter, ticket, soon = int(sent * 1e6) & _WORD, int.from_bytes(digest[16:20], "big"), digest[20]
         receptions = [
             Reception(
-                self._gateways[number],
-                rssi,
-                snr,
-                arrived + _BACKHAUL[(soon + 89 * number) % len(_BACKHAUL)],
-                (ticket + number * _ODD) & _WORD,
+                self._gateways[heard.gateway],
+                heard.rssi,
+                heard.snr,
+                arrived + _BACKHAUL[(soon + 89 * heard.gateway) % len(_BACKHAUL)],
+                (ticket + heard.gateway * _ODD) & _WORD,
                 counter,
             )
-            for number, rssi, snr in arrival.heard
+            for heard in arrival.heard
         ]
         fields, f_port, payload = frame.fields, frame.f_port, frame.payload
         if frame.rows:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from simulators.servers import Gateway, Origin, Reception, Session, Transmission
 
 TIME = datetime(2026, 3, 2, 9, 34, 15, 775023, tzinfo=UTC)
@@ -18,7 +20,7 @@ def heard(gateway: Gateway, rssi: int, snr: float, after_ms: int, uplink_id: int
 
 def transmission(**changes: Any) -> Transmission:
     """Heard by two gateways, of which one knows neither time nor place."""
-    return Transmission(
+    sent = Transmission(
         id=bytes(range(16)),
         origin=Origin(
             "24e124136b502217", "0024e10000000000", "Mực nước «B»", "Milesight", "EM300-TH", 10.95, 106.8
@@ -37,4 +39,5 @@ def transmission(**changes: Any) -> Transmission:
         airtime_s=0.205824,
         receptions=(heard(AT_GNSS, -71, 10.5, 26, 4_217_106_255), heard(INDOORS, -118, -7.25, 37, 22_817)),
         battery=0.9,
-    )._replace(**changes)
+    )
+    return msgspec.structs.replace(sent, **changes)

@@ -90,6 +90,7 @@ def simulate(
     from quantrac.demo import has_readings, publish_history, register
     from quantrac.rehearsal import Rehearsal
     from quantrac.score_report import show
+    from simulators.run import parse_format
     from simulators.scenario import load_scenario
     from simulators.sheet import read_answers
 
@@ -99,7 +100,7 @@ def simulate(
         raise UsageError("--strict: it judges a score; add --score")
     context = Context(data)
     setup_logging(context.common, "simulate")
-    loaded = load_scenario(scenario)
+    loaded, fmt = load_scenario(scenario), parse_format(format_)
     if devices is not None:
         loaded = loaded.multiplied(devices)
     if with_registration:
@@ -107,7 +108,7 @@ def simulate(
         register(context.store().database_url, loaded.registrations(), rules)
     url = context.publisher_url() if out == "mqtt" else None
     if history and url is not None and not has_readings(context.store().database_url):
-        asyncio.run(publish_history(loaded, history, parse_mqtt_url(url), SystemClock(), seed))
+        asyncio.run(publish_history(loaded, history, parse_mqtt_url(url), SystemClock(), seed, fmt))
     quiet = parent_pipe is not None or not Console(stderr=True).is_terminal
     pace = None if speed is None else speed_of(speed)
     run = Rehearsal(loaded, flat_out=pace == "max", may_be_stored=start is not None) if score else None

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from decoders.mapping import DeviceType, MapEntry, Records
-from telemetry.catalogue import CATALOGUE
 from telemetry.plugin import Codec, DecodeError, Field, Fields
 
 OWN = frozenset({"battery.voltage", "battery.level", "device.temperature", "power.external", "siren.on"})
@@ -79,14 +78,27 @@ class Plan:
     ) -> tuple[Fields, int, bytes]:
         """Fields, port and payload for `values` (one for each of `senses`); `device` is its EUI as a number.
 
-        A value beyond what the codec can say is the nearest plausible one instead, as sensors saturate.
+        A number beyond what the codec can say is the nearest one that it can, as sensors saturate.
+
+        Raises:
+            DecodeError: the codec refuses all numbers, or one that need not be there.
         """
+        numbers = [
+            (value - offset) * gain for value, offset, gain in zip(values, offsets, self._gains, strict=True)
+        ]
         try:
-            return self._encoded(values, offsets, device, every_s)
-        except DecodeError:
-            ranges = (CATALOGUE[sense.metric].range for sense in self.senses)
-            kept = [min(max(v, low), high) for v, (low, high) in zip(values, ranges, strict=True)]
-            return self._encoded(kept, offsets, device, every_s)
+            return self._encoded(numbers, device, every_s)
+        except DecodeError as error:
+            for _ in self._names:
+                name = str(error).partition(":")[0]
+                if name not in self._names:
+                    raise
+                self._saturate(numbers, self._names.index(name), device, every_s)
+                try:
+                    return self._encoded(numbers, device, every_s)
+                except DecodeError as next_one:
+                    error = next_one
+            raise
 
     def records(
         self, rows: Iterable[tuple[float, Sequence[float]]], variables: Mapping[str, float]
@@ -105,15 +117,24 @@ class Plan:
         port, payload = self.codec.encode(fields)
         return self.codec.decode(port, payload), port, payload
 
-    def _encoded(
-        self, values: Sequence[float], offsets: Sequence[float], device: int, every_s: float
-    ) -> tuple[Fields, int, bytes]:
-        fields: Fields = {
-            name: (value - offset) * gain
-            for name, value, offset, gain in zip(self._names, values, offsets, self._gains, strict=True)
-        }
+    def _saturate(self, numbers: list[float], index: int, device: int, every_s: float) -> None:
+        """Bring one number, which was refused, as near to itself as it may be: by bisection from 0."""
+        name, refused, taken = self._names[index], numbers[index], 0.0
+        for _ in range(60):
+            numbers[index] = (refused + taken) / 2.0
+            try:
+                self._encoded(numbers, device, every_s)
+            except DecodeError as error:
+                if str(error).partition(":")[0] == name:
+                    refused = numbers[index]
+                    continue
+            taken = numbers[index]
+        numbers[index] = taken
+
+    def _encoded(self, numbers: Sequence[float], device: int, every_s: float) -> tuple[Fields, int, bytes]:
+        fields: Fields = dict(zip(self._names, numbers, strict=True))
         if not self._flat:
-            numbers, fields = list(fields.values()), {}
+            fields = {}
             for cell, number in zip(self._cells, numbers, strict=True):
                 _put(fields, cell.path, number)
         if self._finish is not None:

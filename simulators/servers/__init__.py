@@ -1,7 +1,8 @@
 """Network servers: how each of them says what a device sent. `Transmission` is what it knows of a frame.
 
-A message is made for every frame that a hundred thousand devices send, so these are named tuples, and what
-is the same in all messages of a device type or a gateway is put into words once (`words.py`).
+A message is made for every frame that a hundred thousand devices send, so these are cheap and beyond the
+garbage collector, and what is the same in all messages of a device type or a gateway is put into words
+once (`words.py`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from telemetry.plugin import Fields
 
@@ -29,7 +32,7 @@ class Gateway(NamedTuple):
     gnss: bool
 
 
-class Reception(NamedTuple):
+class Reception(msgspec.Struct, frozen=True, gc=False):
     """One gateway's hearing of a frame. `ns_time` (UTC) is when the network server had it."""
 
     gateway: Gateway
@@ -40,7 +43,7 @@ class Reception(NamedTuple):
     counter_us: int
 
 
-class Origin(NamedTuple):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """A device as its network server knows it."""
 
     dev_eui: str
@@ -52,14 +55,14 @@ class Origin(NamedTuple):
     longitude: float
 
 
-class Session(NamedTuple):
+class Session(msgspec.Struct, frozen=True, gc=False):
     """What a join gave: `key_id` has 16 bytes."""
 
     dev_addr: str
     key_id: bytes
 
 
-class Transmission(NamedTuple):
+class Transmission(msgspec.Struct, frozen=True, gc=False):
     """One frame on the air and behind it, in Python's own numbers (no NumPy scalars).
 
     `id` is 16 bytes that no other frame has. `time` is when it ended at the gateways, `published` when the

@@ -137,7 +137,8 @@ def test_the_store_knows_what_is_simulated(
     messages = []
     for number, server in enumerate(FORMATS.values()):
         sent = transmission()
-        sent = sent._replace(origin=sent.origin._replace(dev_eui=f"{number:016x}"), id=bytes([number] * 16))
+        origin = msgspec.structs.replace(sent.origin, dev_eui=f"{number:016x}")
+        sent = msgspec.structs.replace(sent, origin=origin, id=bytes([number] * 16))
         told = [server.up(sent), server.join(sent), server.ack(sent, Downlink(EUI, 85, b"", True), 3)]
         told += [event(sent) for event in (server.status, server.log) if event]
         messages += [RawMessage(*said, TIME + timedelta(seconds=1)) for said in told]

@@ -13,6 +13,7 @@ from decoders.normalise import normalise
 from decoders.registry import load_codecs
 from simulators.fleet import Fleet
 from simulators.scenario import Scenario
+from simulators.sensors.fields import Plan
 from simulators.truths import FaultSpec
 from simulators.world.scene import Scene
 
@@ -147,6 +148,16 @@ def test_spikes_noise_silence_and_an_empty_battery(flood: Scenario, measure: Mea
     assert len(volts) < len(hours)
 
 
+def test_a_stuck_gauge_counts_nothing(flood: Scenario, measure: Measure) -> None:
+    hours = np.arange(2.0, 22.0, 0.5)
+    faults = _fault(flood, "Mưa Bảo Lộc", kind="stuck", metric="rain.total")
+    totals = np.array([value["rain.total"] for value in measure("Mưa Bảo Lộc", hours, faults=faults)])
+    grown = np.diff(totals)
+    assert not grown[16:35].any()
+    assert grown[:16].any()
+    assert grown[35:].any()
+
+
 def test_devices_do_not_share_randomness(flood: Scenario, scene: Scene) -> None:
     whole, alone = (
         Fleet(replace(flood, devices=devices, size=len(devices)), scene, load_codecs(), seed=1)
@@ -163,3 +174,19 @@ def test_a_sensor_saturates_where_its_frame_ends(flood: Scenario, measure: Measu
     faults = _fault(flood, name, kind="bias", metric="air.temperature", amount=100_000.0)
     (values,) = measure(name, [12.0], faults=faults)
     assert values["air.temperature"] > 50.0
+
+
+def test_a_number_beyond_its_field_is_the_nearest_that_fits(flood: Scenario) -> None:
+    type_ = flood.device_types["decentlab-dl-atm41"]
+    plan = Plan(type_, load_codecs().get(type_.codec), {"rain.interval", "air.temperature"})
+    values = {
+        "rain.interval": 76.007,
+        "air.temperature": 25.0,
+        "battery.voltage": 3.6,
+        "device.temperature": 28.0,
+    }
+    offsets = plan.offsets({})
+    fields, _, _ = plan.frame([values[sense.metric] for sense in plan.senses], offsets, 1, 600.0)
+    told = {value.metric: value.value for value in normalise(fields, type_, {}).values}
+    assert told["rain.interval"] == pytest.approx(32.767, abs=0.001)
+    assert told["air.temperature"] == 25.0

@@ -22,7 +22,7 @@ QUIET = np.empty((0, 2))
 def _ether(*outages: OutageSpec, count: int = 400, loss: float = 0.0) -> Ether:
     places = np.tile([11.001, 107.0], (count, 1))
     devices = keys(1, np.arange(count, dtype=np.uint64))
-    return Ether(GATEWAYS, NetworkSpec(loss=loss), outages, places, devices, seed=1)
+    return Ether(GATEWAYS, NetworkSpec(loss=loss), outages, places, devices, devices, seed=1)
 
 
 def _sent(*at: float, channel: int | None = None, sf: int = 7) -> Sent:
@@ -94,6 +94,10 @@ def test_a_deaf_gateway_hears_nothing_and_one_without_backhaul_keeps_it() -> Non
     assert cut.carry(_sent(3600.0), NOTHING_SENT, QUIET).by[0, 0]
     assert [cut.kept_until(0, at) for at in (3599.0, 3600.0, 7199.0, 7200.0)] == [None, 7200.0, 7200.0, None]
     assert cut.kept_until(1, 3600.0) == 9000.0
+    outages = (
+        OutageSpec.model_validate({"begins_h": begin, "duration": "2h", "backhaul": True}) for begin in (2, 1)
+    )
+    assert _ether(*outages).kept_until(0, 3600.0) == 4 * 3600.0, "whatever their order"
 
 
 def _heard(snr: float | None) -> Heard:
@@ -111,7 +115,14 @@ def test_data_rates_follow_the_best_of_twenty_and_fall_back_in_silence() -> None
         assert rates.spreading_factor[0] == 9
         rates.follow(device, _heard(None))
     assert rates.spreading_factor[0] == 10
+    for _ in range(32):
+        assert rates.spreading_factor[0] == 10
+        rates.follow(device, _heard(None))
+    assert rates.spreading_factor[0] == 11
+    for _ in range(20):
+        rates.follow(device, _heard(-20.0))
+    assert rates.spreading_factor[0] == 11, "never slower by order"
     rates.rejoin(device, np.array([False]))
-    assert rates.spreading_factor[0] == 11
+    assert rates.spreading_factor[0] == 12
     rates.rejoin(device, np.array([True]))
-    assert rates.spreading_factor[0] == 11
+    assert rates.spreading_factor[0] == 12
