@@ -16,7 +16,7 @@ from .draws import keys, normal, uniform
 from .members import euis
 from .scenario import Scenario
 from .sensors import battery
-from .sensors.fields import OWN, Plan, Sense
+from .sensors.fields import GAUGE, OWN, READ_FROM, Plan, Sense, readable
 from .sensors.lies import distorted
 from .sensors.noise import noise_of
 from .sensors.sampling import Grid
@@ -30,8 +30,6 @@ _OUT_OF_POWER = 0.001
 _USUAL_C = 27.0
 _VOLTS_SD = 0.003
 _CASE_SD = 0.5
-_GAUGE = ("rain.total", "rain.interval")
-_READ_FROM = {"rain.interval": "rain.total"}
 _MOST = {"air.humidity": 99.9}
 """What sensors say at most: 100 % would be 100.003 in a DL-PM's words, and no possible humidity."""
 
@@ -134,8 +132,8 @@ class Fleet:
                 columns.append(self._own(sense.metric, device, at_s))
                 continue
             truth = self._grid.at(rows[self.spec[device], j], at_s)
-            if sense.metric in _GAUGE:
-                gauge = gauge or self._counts(plan.tip, device, truth)
+            if sense.metric in GAUGE:
+                gauge = gauge or self._counts(plan.tip, device, self._told(sense, device, at_s, truth, 0.0))
                 columns.append(gauge[sense.metric])
             else:
                 columns.append(self._noisy(sense, device, at_s, truth))
@@ -163,32 +161,43 @@ class Fleet:
     def _counts(self, tip: float, device: Index, fallen_mm: Array) -> Mapping[str, Array]:
         """A gauge catches a little more or less than falls over its area, and tells whole tips."""
         tips = np.floor((self._before_mm[device] + self._caught[device] * fallen_mm) / tip)
-        since = np.nan_to_num(tips - self._counted[device])
+        since = np.maximum(np.nan_to_num(tips - self._counted[device]), 0.0)
         self._counted[device] = tips
         return {"rain.total": tips * tip, "rain.interval": since * tip}
 
     def _noisy(self, sense: Sense, device: Index, at_s: Array, truth: Array) -> Array:
-        name = f"{sense.metric} {sense.channel}"
-        deviation = self._deviation(name, device, noise_of(sense.metric).sd(truth))
-        values = truth + deviation
-        for index, fault in self._faults:
-            if fault.kind in ("silent", "battery") or fault.metric not in (None, sense.metric):
-                continue
-            hit = (device == index) & _during(fault, at_s)
-            if hit.any():
-                luck = uniform(self.keys[device[hit]], self.frames[device[hit]], f"spike {name}")
-                values[hit] = distorted(
-                    fault,
-                    values[hit],
-                    at_s[hit] / 3600.0,
-                    deviation[hit],
-                    self._when_begun(fault, sense),
-                    luck,
-                )
+        deviation = self._deviation(
+            f"{sense.metric} {sense.channel}", device, noise_of(sense.metric).sd(truth)
+        )
+        values = self._told(sense, device, at_s, truth, deviation)
         low, high = CATALOGUE[sense.metric].range
         if sense.metric == "wind.direction":
             return np.mod(values, 360.0)
         return np.clip(values, low, _MOST.get(sense.metric, high))
+
+    def _told(
+        self, sense: Sense, device: Index, at_s: Array, truth: Array, deviation: Array | float
+    ) -> Array:
+        """The truth and its `deviation`, or what a sensor that fails makes of them."""
+        values: Array = truth + deviation
+        deviations = np.broadcast_to(deviation, values.shape)
+        one = GAUGE if sense.metric in GAUGE else (sense.metric,)
+        for index, fault in self._faults:
+            if fault.kind in ("silent", "battery") or fault.metric not in (None, *one):
+                continue
+            hit = (device == index) & _during(fault, at_s)
+            if hit.any():
+                name = f"spike {sense.metric} {sense.channel}"
+                luck = uniform(self.keys[device[hit]], self.frames[device[hit]], name)
+                values[hit] = distorted(
+                    fault,
+                    values[hit],
+                    at_s[hit] / 3600.0,
+                    deviations[hit],
+                    self._when_begun(fault, sense),
+                    luck,
+                )
+        return values
 
     def _deviation(self, what: str, device: Index, sd: Array | float) -> Array:
         scale: Array = sd * self._noise[self.spec[device]]
@@ -196,9 +205,8 @@ class Fleet:
 
     def _when_begun(self, fault: FaultSpec, sense: Sense) -> Callable[[], float]:
         spot = self._spots[_index(self.specs, fault.device)]
-        return lambda: float(
-            self._scene.series(sense.metric, _deeper(spot, sense))(np.array([fault.begins_h]))[0]
-        )
+        metric = READ_FROM.get(sense.metric, sense.metric)
+        return lambda: float(self._scene.series(metric, _deeper(spot, sense))(np.array([fault.begins_h]))[0])
 
     def _series(self, plan: Plan, kind: int) -> Index:
         """The grid's rows of a plan's senses, (specs, senses); -1 where a spec is of another plan."""
@@ -206,7 +214,7 @@ class Fleet:
         for i in np.flatnonzero(self._plan_of == kind).tolist():
             for j, sense in enumerate(plan.senses):
                 if sense.metric not in OWN:
-                    metric = _READ_FROM.get(sense.metric, sense.metric)
+                    metric = READ_FROM.get(sense.metric, sense.metric)
                     rows[i, j] = self._row(metric, _deeper(self._spots[i], sense))
         return rows
 
@@ -226,9 +234,7 @@ def _plans(scenario: Scenario, scene: Scene, codecs: Registry) -> tuple[Index, l
     chosen = []
     for spec in scenario.devices:
         type_ = scenario.device_types[spec.device_type]
-        there = scene.metrics(spec.place)
-        there |= {metric for metric, source in _READ_FROM.items() if source in there}
-        can = there & {entry.metric for entry in type_.mapping}
+        can = readable(scene.metrics(spec.place)) & {entry.metric for entry in type_.mapping}
         key = (type_.id, can)
         if key not in plans:
             plans[key] = (len(plans), Plan(type_, codecs.get(type_.codec), can))
