@@ -10,6 +10,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import yaml
 from structlog.testing import capture_logs
 
 from simulators.run import run
@@ -274,6 +275,19 @@ def test_the_page_s_scenario_plays(brook: Path) -> None:
         load_scenario(brook)
     (told,) = [block for block in blocks("how-to/scenario.md", "") if "brook.yaml:" in block]
     assert told.strip() == str(refused.value).replace(f"{brook.parent}/", "")
+
+
+def test_the_page_s_slope_fails_when_it_says(brook: Path) -> None:
+    (slope,) = [block for block in blocks("how-to/scenario.md", "yaml") if not block.startswith("# ")]
+    text = yaml.safe_dump(yaml.safe_load(brook.read_text(encoding="utf-8")) | yaml.safe_load(slope))
+    brook.write_text(text, encoding="utf-8")
+    scenario = load_scenario(brook)
+    hours = np.arange(0.0, 72.0, 0.25)
+    moved = scenario.scene(seed=1).series("structure.displacement", scenario.spot(scenario.devices[0]))(hours)
+    rises = hours[4:][moved[4:] - moved[:-4] > 2.0]
+    assert 21.0 < hours[np.argmax(moved > moved[0] + 1.0)] < 23.0
+    assert rises[0] < hours[np.argmax(moved > 1000.0)]
+    assert 40.0 < hours[np.argmax(moved > 1000.0)] < 42.0
 
 
 def test_the_page_names_every_key() -> None:
