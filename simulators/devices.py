@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field as Check
 
 from .servers import Format
-from .yamlfile import Duration, Model
+from .yamlfile import Duration, Eui, Model
 
 
 class ClockSpec(Model):
@@ -22,17 +22,18 @@ class DeviceSpec(Model):
     """A device of a scenario. It measures at `point`, a name of the basin's: its station's code by default.
 
     `interval` is world time; `variables` go to the registry as they are; `noise` scales the sensor's noise.
-    `river_km` and `depth_m` say more about where it hangs. `confirmed` frames are repeated until they are
-    acknowledged, at most eight times; `datalog` values that never were are remembered and sent later.
-    `battery` is the charge at the start, a share of 1; without it each device has its own.
+    `river_km`, from the mouth upstream, and `depth_m` say more about where it hangs. `confirmed` frames
+    are repeated until they are acknowledged, at most eight times; `datalog` values that never were are
+    remembered and sent later. `battery` is the charge at the start, a share of 1; without it each device has
+    its own.
     """
 
-    dev_eui: str = Check(pattern="^[0-9a-f]{16}$")
+    dev_eui: Eui
     name: str = Check(min_length=1)
     device_type: str
     station: str
     point: str | None = None
-    river_km: float = 0.0
+    river_km: float = Check(default=0.0, ge=0)
     depth_m: float = Check(default=0.0, ge=0)
     interval: Duration
     network: Format

@@ -16,7 +16,7 @@ from .draws import keys, normal, uniform
 from .members import euis
 from .scenario import Scenario
 from .sensors import battery
-from .sensors.fields import OWN, Plan, Sense
+from .sensors.fields import GAUGE, OWN, READ_FROM, Plan, Sense, readable
 from .sensors.lies import distorted
 from .sensors.noise import noise_of
 from .sensors.sampling import Grid
@@ -30,8 +30,6 @@ _OUT_OF_POWER = 0.001
 _USUAL_C = 27.0
 _VOLTS_SD = 0.003
 _CASE_SD = 0.5
-_GAUGE = ("rain.total", "rain.interval")
-_READ_FROM = {"rain.interval": "rain.total"}
 _MOST = {"air.humidity": 99.9}
 """What sensors say at most: 100 % would be 100.003 in a DL-PM's words, and no possible humidity."""
 
@@ -155,7 +153,7 @@ class Fleet:
                 columns.append(self._own(sense.metric, device, at_s))
                 continue
             truth = self._grid.at(rows[self.spec[device], j], at_s)
-            if sense.metric in _GAUGE:
+            if sense.metric in GAUGE:
                 if not gauge:
                     fallen = self._faulty(sense, device, at_s, truth, np.zeros_like(truth))
                     gauge = self._counts(plan.tip, device, fallen)
@@ -181,7 +179,7 @@ class Fleet:
     def _counts(self, tip: float, device: Index, fallen_mm: Array) -> Mapping[str, Array]:
         """A gauge catches a little more or less than falls over its area, and tells whole tips."""
         tips = np.floor((self._before_mm[device] + self._caught[device] * fallen_mm) / tip)
-        since = np.nan_to_num(tips - self._counted[device])
+        since = np.maximum(np.nan_to_num(tips - self._counted[device]), 0.0)
         self._counted[device] = tips
         return {"rain.total": tips * tip, "rain.interval": since * tip}
 
@@ -197,7 +195,7 @@ class Fleet:
     def _faulty(self, sense: Sense, device: Index, at_s: Array, values: Array, deviation: Array) -> Array:
         """What sensors say of `values` that are off by `deviation`: the same, but for those that fail."""
         for index, fault in self._faults:
-            of = _GAUGE if sense.metric in _GAUGE else (sense.metric,)
+            of = GAUGE if sense.metric in GAUGE else (sense.metric,)
             if fault.kind in ("silent", "battery") or fault.metric not in (None, *of):
                 continue
             hit = (device == index) & _during(fault, at_s)
@@ -215,7 +213,7 @@ class Fleet:
 
     def _when_begun(self, fault: FaultSpec, sense: Sense) -> Callable[[], float]:
         spot = self._spots[_index(self.specs, fault.device)]
-        metric = _READ_FROM.get(sense.metric, sense.metric)
+        metric = READ_FROM.get(sense.metric, sense.metric)
         return lambda: float(self._scene.series(metric, _deeper(spot, sense))(np.array([fault.begins_h]))[0])
 
     def _series(self, plan: Plan, kind: int) -> Index:
@@ -224,7 +222,7 @@ class Fleet:
         for i in np.flatnonzero(self._plan_of == kind).tolist():
             for j, sense in enumerate(plan.senses):
                 if sense.metric not in OWN:
-                    metric = _READ_FROM.get(sense.metric, sense.metric)
+                    metric = READ_FROM.get(sense.metric, sense.metric)
                     rows[i, j] = self._row(metric, _deeper(self._spots[i], sense))
         return rows
 
@@ -244,9 +242,7 @@ def _plans(scenario: Scenario, scene: Scene, codecs: Registry) -> tuple[Index, l
     chosen = []
     for spec in scenario.devices:
         type_ = scenario.device_types[spec.device_type]
-        there = scene.metrics(spec.place)
-        there |= {metric for metric, source in _READ_FROM.items() if source in there}
-        can = there & {entry.metric for entry in type_.mapping}
+        can = readable(scene.metrics(spec.place)) & {entry.metric for entry in type_.mapping}
         key = (type_.id, can)
         if key not in plans:
             plans[key] = (len(plans), Plan(type_, codecs.get(type_.codec), can))

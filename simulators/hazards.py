@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from math import inf
 from typing import Literal
 
-from telemetry.errors import UsageError
-
 from .course import Course
 from .passages import joined, spans
 from .sheet import Hazard
 from .truths import Crossing, HazardSpec, measured_by
-from .yamlfile import Text
+from .world.rain import Array
+from .yamlfile import Loc, Text
 
 _HOUR_S = 3600.0
 _FOUND_BY: dict[Crossing, Literal["threshold"] | None] = {
@@ -39,22 +38,35 @@ def hazards(course: Course) -> Iterator[Hazard]:
         yield Hazard(kind=kind, name=name, gateways=gateways, begins=begins, ends=ends, found_by=None)
 
 
-def _at_station(course: Course, spec: HazardSpec, station: str) -> Iterator[Hazard]:
-    """As the first of the station's devices should see it that measures the metric.
+def unmet(course: Course) -> Iterator[tuple[Loc, str]]:
+    """Hazards that never come true at a station: where the file names it, and how near it came."""
+    for i, spec in enumerate(course.scenario.hazards):
+        for j, station in enumerate(spec.stations):
+            if any(_at_station(course, spec, station)):
+                continue
+            _, values, sign = _watched(course, spec, station)
+            nearest = f"{sign * float((sign * values).max()):.4g} at {'most' if sign > 0.0 else 'least'}"
+            does = "rises within an hour by" if spec.rises_per_h else "is"
+            cause = f"{spec.kind} never comes true: {spec.metric} {does} {nearest}"
+            yield ("hazards", i, "stations", j), cause
 
-    Raises:
-        UsageError: it cannot be measured there in this world.
-    """
+
+def _watched(course: Course, spec: HazardSpec, station: str) -> tuple[tuple[str, ...], Array, Literal[-1, 1]]:
+    """EUIs of the station's devices that should see it; what the first of them should, minute by minute (n,);
+    and 1 where that has to be high, -1 where it has to be low."""
     there = (device for device in course.scenario.devices if device.station == station)
-    devices = [d for d in there if spec.metric in measured_by(d, course.scenario.device_types)]
-    crossed, limit = spec.crossing
-    truth = course.truth(devices[0], spec.metric)
-    if truth is None:
-        raise UsageError(f"{course.scenario.path}: hazards: {spec.metric} is not in the world of {station}")
+    measuring = (d for d in there if spec.metric in measured_by(d, course.scenario.device_types))
+    seen = {d.dev_eui: truth for d in measuring if (truth := course.truth(d, spec.metric)) is not None}
+    truth = next(iter(seen.values()))
     values = truth(course.hours)
-    if crossed == "rises_per_h":
+    if spec.rises_per_h is not None:
         values = values - truth(course.hours - 1.0)
-    sign = -1.0 if crossed == "below" else 1.0
+    return tuple(seen), values, -1 if spec.below is not None else 1
+
+
+def _at_station(course: Course, spec: HazardSpec, station: str) -> Iterator[Hazard]:
+    devices, values, sign = _watched(course, spec, station)
+    crossed, limit = spec.crossing
     for begin, end in joined(spans(course.times, sign * values, sign * limit), _HOUR_S):
         inside = (course.times >= (begin or 0.0)) & (course.times <= (inf if end is None else end))
         yield Hazard(
@@ -65,7 +77,7 @@ def _at_station(course: Course, spec: HazardSpec, station: str) -> Iterator[Haza
             crossed=crossed,
             limit=limit,
             peak=round(sign * float((sign * values[inside]).max(initial=sign * limit)), 3),
-            devices=tuple(device.dev_eui for device in devices),
+            devices=devices,
             begins=course.when(begin),
             ends=course.when(end),
             found_by=_FOUND_BY[crossed],

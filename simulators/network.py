@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from .yamlfile import Model
+from .yamlfile import Eui, Model
 
 
 class GatewaySpec(Model):
     """A gateway of a scenario; `gain_db` is what antenna and mast gain over the measured path loss."""
 
-    id: str = Field(pattern="^[0-9a-f]{16}$")
+    id: Eui
     name: str = Field(min_length=1)
     latitude: float = Field(ge=-90, le=90)
     longitude: float = Field(ge=-180, le=180)

@@ -10,11 +10,15 @@ from math import inf
 from pathlib import Path
 from typing import Literal
 
+import structlog
+
 from telemetry.clock import Clock, SystemClock
 from telemetry.errors import UsageError
 from telemetry.mqtt import MqttAddress, parse_mqtt_url
 
 from .answers import write_answers
+from .course import Course
+from .hazards import unmet
 from .message import Message
 from .publish import Publisher
 from .scenario import Scenario, load_scenario
@@ -22,6 +26,8 @@ from .servers import Format
 from .servers.formats import FORMATS
 from .traffic import Timeline, Traffic
 from .words import PUBLISHED_AFTER
+from .world.scene import Scene
+from .yamlfile import Document
 
 DEFAULT_START = datetime(2026, 1, 1, tzinfo=UTC)
 """Where output to a file starts unless told otherwise: fixed, so that one seed gives the same bytes."""
@@ -29,6 +35,7 @@ DEFAULT_START = datetime(2026, 1, 1, tzinfo=UTC)
 Speed = float | Literal["max"]
 Progress = Callable[[float], None]
 _LATE = timedelta(seconds=5)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,7 @@ async def run(
     if not isinstance(out, MqttAddress):
         timeline = Timeline(_utc(start or DEFAULT_START), 1.0 if pace == "max" else pace)
         traffic = Traffic(scenario, seed=seed, start=timeline.start, fmt=fmt)
-        if answers:
-            write_answers(answers, scenario, traffic.scene, timeline, seed=seed)
+        _foretell(traffic.scene, scenario, timeline, answers, seed)
         return await asyncio.to_thread(_write, traffic, timeline, out, end, progress)
     if pace == "max":
         first = _utc(start) if start else clock.now() - timedelta(seconds=scenario.duration)
@@ -94,8 +100,7 @@ async def run(
     else:
         timeline = Timeline(clock.now(), pace)
     traffic = Traffic(scenario, seed=seed, start=timeline.start, fmt=fmt)
-    if answers:
-        write_answers(answers, scenario, traffic.scene, timeline, seed=seed)
+    _foretell(traffic.scene, scenario, timeline, answers, seed)
     wait = _Pace(clock, timeline, sleep) if live else None
     publisher = Publisher(out, traffic.words.mailbox if live else None)
     return await _publish(traffic, timeline, publisher, end, wait, progress, told)
@@ -156,6 +161,14 @@ def parse_format(name: str | None) -> Format | None:
         if known == name:
             return known
     raise UsageError(f"format: {name!r} is none of {', '.join(FORMATS)}")
+
+
+def _foretell(scene: Scene, scenario: Scenario, timeline: Timeline, answers: Path | None, seed: int) -> None:
+    """Warn of hazards that the answers will lack, and write them where they are asked for."""
+    for loc, cause in unmet(Course(scenario, scene, timeline)):
+        _log.warning("hazard_never", problem=Document(scenario.path).said(loc, cause))
+    if answers:
+        write_answers(answers, scenario, scene, timeline, seed=seed)
 
 
 class _Pace:

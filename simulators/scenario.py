@@ -11,18 +11,20 @@ from pydantic import Field
 from decoders.device_types import DeviceType, Variable, builtin_device_types
 from telemetry.errors import UsageError
 
+from .causes import did_you_mean
 from .devices import DeviceSpec
 from .members import Member, copied, euis
 from .network import GatewaySpec, NetworkSpec
-from .sensors.fields import OWN
+from .sensors.fields import OWN, readable
 from .stations import Station, load_stations
 from .truths import FaultSpec, HazardSpec, OutageSpec, measured_by, truth_faults
 from .world.basin import Basin, Storm
 from .world.field import Place
 from .world.scene import Scene, Spot, make_scene
 from .world.spec import WorldSpec
-from .yamlfile import Document, Duration, Loc, Model, Text, did_you_mean, unknown
+from .yamlfile import Document, Duration, Loc, Model, Text, unknown
 
+_DESCRIBE = "describe it in `world:`"
 BUILTIN_FOLDER = Path(__file__).with_name("scenarios")
 
 
@@ -175,12 +177,12 @@ def load_scenario(
     types = builtin_device_types() if device_types is None else device_types
     document = Document(path)
     content = document.parse(_File)
-    basin_document = Document(path.parent / content.basin)
+    basin_document = Document(document.beside("basin", content.basin))
     basin = basin_document.parse(Basin)
     basin_document.refuse(basin.faults())
-    stations = load_stations(path.parent / content.stations if content.stations else None)
+    stations = load_stations(document.beside("stations", content.stations) if content.stations else None)
     document.refuse(_faults(content, basin, stations, types))
-    document.refuse(_nothing_to_measure(content, basin, types))
+    document.refuse(_not_in_the_world(content, basin, types))
     return Scenario(
         id=path.stem,
         path=path,
@@ -221,6 +223,9 @@ def _faults(
     content: _File, basin: Basin, stations: Mapping[str, Station], types: Mapping[str, DeviceType]
 ) -> list[tuple[Loc, str]]:
     found: list[tuple[Loc, str]] = []
+    for loc, hour in _begins(content):
+        if hour * 3600.0 >= content.duration:
+            found.append((loc, f"the scenario ends after {content.duration / 3600.0:g} h"))
     for i, storm in enumerate(content.storms):
         found += unknown(("storms", i, "catchment"), storm.catchment, basin.catchments)
     found += _repeated("gateways", "id", [gateway.id for gateway in content.gateways])
@@ -244,25 +249,49 @@ def _faults(
             ((*at, "variables"), f"{name} is needed by a {type_.id}")
             for name in sorted(needed - device.variables.keys())
         ]
-    return found + truth_faults(content, types)
+    return [*found, *truth_faults(content, types, stations)]
 
 
-def _nothing_to_measure(
+def _begins(content: _File) -> Iterator[tuple[Loc, float]]:
+    for i, storm in enumerate(content.storms):
+        yield ("storms", i, "onset_h"), storm.onset_h
+    if content.world is not None:
+        for loc, hour in content.world.begins():
+            yield ("world", *loc), hour
+    for i, fault in enumerate(content.faults):
+        yield ("faults", i, "begins_h"), fault.begins_h
+    for i, outage in enumerate(content.outages):
+        yield ("outages", i, "begins_h"), outage.begins_h
+
+
+def _not_in_the_world(
     content: _File, basin: Basin, types: Mapping[str, DeviceType]
 ) -> Iterator[tuple[Loc, str]]:
-    """Devices that stand where there is nothing of what they measure."""
+    """Devices that find nothing of what they measure; faults and hazards of what is not there."""
     scene = make_scene(content.world, basin, content.storms, duration_h=0.0, seed=0)
+
+    def cures(measured: frozenset[str]) -> str:
+        where = sorted(name for name in set(basin.names()) if measured & scene.metrics(name))
+        return " or ".join([*([f"set point to one of {', '.join(where)}"] if where else []), _DESCRIBE])
+
+    def missing(metric: str, place: str) -> str:
+        return f"{metric} is not in the world of {place}; {cures(frozenset([metric]))}"
+
     for i, device in enumerate(content.devices):
         measured = measured_by(device, types) - OWN
-        if not measured or measured & scene.metrics(device.place):
-            continue
-        where = sorted(name for name in set(basin.names()) if measured & scene.metrics(name))
-        cures = [f"set point to one of {', '.join(where)}"] if where else []
-        cause = (
-            f"a {device.device_type} finds nothing to measure at {device.place!r}; "
-            f"{' or '.join([*cures, 'describe it in `world:`'])}"
-        )
-        yield ("devices", i, "point" if device.point else "station"), cause
+        if measured and not measured & scene.metrics(device.place):
+            cause = f"a {device.device_type} finds nothing to measure at {device.place!r}; {cures(measured)}"
+            yield ("devices", i, "point" if device.point else "station"), cause
+    for i, fault in enumerate(content.faults):
+        place = next(device.place for device in content.devices if device.dev_eui == fault.device)
+        if fault.metric is not None and fault.metric not in readable(scene.metrics(place)):
+            yield ("faults", i, "metric"), missing(fault.metric, place)
+    for i, hazard in enumerate(content.hazards):
+        for station in hazard.stations:
+            there = (device for device in content.devices if device.station == station)
+            seeing = (device for device in there if hazard.metric in measured_by(device, types))
+            if not any(hazard.metric in scene.metrics(device.place) for device in seeing):
+                yield ("hazards", i, "metric"), missing(hazard.metric, station)
 
 
 def _repeated(key: str, name: str, values: list[str]) -> list[tuple[Loc, str]]:

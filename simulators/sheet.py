@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from telemetry.errors import UsageError
 
+from .causes import causes
 from .truths import Crossing, FaultKind
 from .yamlfile import Model, Text
 
@@ -142,5 +143,6 @@ def read_answers(path: Path) -> AnswerSheet:
     try:
         return AnswerSheet.model_validate_json(text)
     except ValidationError as error:
-        faults = (f"{path}: {'.'.join(map(str, f['loc'])) or 'content'}: {f['msg']}" for f in error.errors())
-        raise UsageError("\n".join(faults)) from None
+        faults = causes(error.errors(), AnswerSheet)
+        said = (f"{path}: {'.'.join(map(str, loc)) or 'content'}: {why}" for loc, why in faults)
+        raise UsageError("\n".join(said)) from None

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from telemetry.catalogue import CATALOGUE
 
+from .causes import did_you_mean
 from .yamlfile import Document, Loc, Model
 
 BUILTIN_FILE = Path(__file__).with_name("stations.yaml")
@@ -97,7 +98,7 @@ def _faults(entries: list[_Entry]) -> list[tuple[Loc, str]]:
         for metric, levels in entry.levels.items():
             loc = ("stations", i, "levels", metric)
             if metric not in CATALOGUE:
-                found.append((loc, "is no metric of the catalogue"))
+                found.append((loc, f"is no metric of the catalogue{did_you_mean(metric, CATALOGUE)}"))
             if len({level.level for level in levels}) < len(levels):
                 found.append((loc, "a level is listed twice"))
             ordered = sorted(levels, key=lambda level: level.level)

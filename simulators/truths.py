@@ -5,15 +5,17 @@ All of it is in the answer sheet (`simulators.answers`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 from pydantic import Field, model_validator
 
 from decoders.device_types import DeviceType
+from telemetry.catalogue import CATALOGUE
 
 from .devices import DeviceSpec
 from .network import GatewaySpec
+from .sensors.fields import GAUGE, OWN
 from .yamlfile import Duration, Loc, Model, Text, unknown
 
 FaultKind = Literal["stuck", "bias", "drift", "spike", "noise", "silent", "battery"]
@@ -111,8 +113,6 @@ class _Content(Protocol):
     """Of a scenario's file, what these checks look at."""
 
     @property
-    def duration(self) -> float: ...
-    @property
     def devices(self) -> Sequence[DeviceSpec]: ...
     @property
     def gateways(self) -> Sequence[GatewaySpec]: ...
@@ -124,39 +124,72 @@ class _Content(Protocol):
     def hazards(self) -> Sequence[HazardSpec]: ...
 
 
-def truth_faults(content: _Content, types: Mapping[str, DeviceType]) -> list[tuple[Loc, str]]:
-    """Names that lead nowhere, metrics that nobody measures, and what begins after the scenario's end."""
-    found: list[tuple[Loc, str]] = []
-    devices = {device.dev_eui: device for device in content.devices}
+def truth_faults(
+    content: _Content, types: Mapping[str, DeviceType], stations: Collection[str]
+) -> Iterator[tuple[Loc, str]]:
+    """Names that lead nowhere, and metrics that nobody measures; nothing that follows from another fault."""
+    euis = [device.dev_eui for device in content.devices]
     gateways = [gateway.id for gateway in content.gateways]
-    happening: tuple[tuple[str, Sequence[Happening]], ...] = (
-        ("faults", content.faults),
-        ("outages", content.outages),
-    )
-    for key, specs in happening:
-        for i, spec in enumerate(specs):
-            if spec.begins_h * 3600.0 >= content.duration:
-                end = content.duration / 3600.0
-                found.append(((key, i, "begins_h"), f"the scenario ends after {end:g} h"))
     for i, fault in enumerate(content.faults):
-        found += unknown(("faults", i, "device"), fault.device, devices)
-        if fault.metric is not None and fault.device in devices:
-            measured = measured_by(devices[fault.device], types)
-            found += unknown(
-                ("faults", i, "metric"), fault.metric, measured, f"; {fault.device} measures these"
-            )
+        if len(set(euis)) == len(euis):
+            yield from unknown(("faults", i, "device"), fault.device, euis)
+        if euis.count(fault.device) == 1:
+            device = content.devices[euis.index(fault.device)]
+            if device.device_type in types:
+                yield from _no_effect(i, fault, measured_by(device, types), device)
     for i, outage in enumerate(content.outages):
         for j, gateway in enumerate(outage.gateways or ()):
-            found += unknown(("outages", i, "gateways", j), gateway, gateways)
-    used = {device.station for device in content.devices}
+            if len(set(gateways)) == len(gateways):
+                yield from unknown(("outages", i, "gateways", j), gateway, gateways)
+    yield from _hazards_of_nobody(content, types, stations)
+
+
+def _no_effect(
+    i: int, fault: FaultSpec, measured: frozenset[str], device: DeviceSpec
+) -> Iterator[tuple[Loc, str]]:
+    if fault.kind in _WHOLE_DEVICE:
+        return
+    steady = measured & (OWN | frozenset(GAUGE) if fault.kind == "noise" else OWN)
+    liable = measured - steady
+    if not liable or fault.metric in steady:
+        what = fault.metric or f"anything that a {device.device_type} tells"
+        cure = f"; {fault.kind} does on {', '.join(sorted(liable))}" if liable else ""
+        loc = ("faults", i, "metric" if fault.metric else "kind")
+        yield loc, f"{fault.kind} does not act on {what}, but {' and '.join(_WHOLE_DEVICE)} do{cure}"
+    elif fault.metric is not None:
+        yield from _unmeasured(("faults", i, "metric"), fault.metric, liable, fault.device)
+
+
+def _hazards_of_nobody(
+    content: _Content, types: Mapping[str, DeviceType], stations: Collection[str]
+) -> Iterator[tuple[Loc, str]]:
+    measured: dict[str, frozenset[str]] = {}
+    for device in content.devices:
+        measured[device.station] = measured.get(device.station, frozenset()) | measured_by(device, types)
+    everything = frozenset().union(*measured.values())
+    typed = all(device.device_type in types for device in content.devices)
+    placed = all(station in stations for station in measured)
     for i, hazard in enumerate(content.hazards):
+        loc: Loc = ("hazards", i, "metric")
+        somebody = hazard.metric in everything - OWN
+        if hazard.metric in OWN:
+            yield loc, f"a device knows {hazard.metric} of itself, and a hazard is something in the world"
+        elif typed and not somebody:
+            yield from _unmeasured(loc, hazard.metric, everything - OWN, "any device")
         for j, station in enumerate(hazard.stations):
             loc = ("hazards", i, "stations", j)
-            found += unknown(loc, station, used)
-            there = [measured_by(device, types) for device in content.devices if device.station == station]
-            if there and not any(hazard.metric in metrics for metrics in there):
-                found.append((loc, f"no device of {station} measures {hazard.metric}"))
-    return found
+            if placed or station not in stations:
+                yield from unknown(loc, station, measured)
+            if typed and placed and somebody and hazard.metric not in measured.get(station, everything):
+                yield loc, f"no device of {station} measures {hazard.metric}"
+
+
+def _unmeasured(loc: Loc, metric: str, measured: frozenset[str], who: str) -> list[tuple[Loc, str]]:
+    if metric in measured:
+        return []
+    if metric in CATALOGUE:
+        return [(loc, f"{metric} is not what {who} measures: {', '.join(sorted(measured))}")]
+    return unknown(loc, metric, measured, f"; {who} measures these")
 
 
 def measured_by(device: DeviceSpec, types: Mapping[str, DeviceType]) -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -13,15 +12,25 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from telemetry.errors import UsageError
 
+from .causes import causes, did_you_mean, not_yaml
+
 Loc = Sequence[str | int]
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)")
+_EUI = re.compile(r"[0-9a-f]{16}")
 
 
 def _duration(value: object) -> object:
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         return float(match[1]) * _UNITS[match[2]]
-    raise ValueError(f"write a number and its unit, such as 90s, 20min, 48h or 2d, not {value!r}")
+    raise ValueError(f"write one number and its unit, such as 90s, 20min, 1.5h or 2d, not {value!r}")
+
+
+def _eui(value: object) -> object:
+    if isinstance(value, str) and _EUI.fullmatch(value):
+        return value
+    got = f", not {value!r}" if isinstance(value, str) else ""
+    raise ValueError(f'write 16 hexadecimal digits, small letters, in quotes ("0251545200ab0001"){got}')
 
 
 Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
@@ -29,6 +38,9 @@ Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 
 Hours = Annotated[Duration, AfterValidator(lambda seconds: seconds / 3600.0)]
 """Hours; in the file a number with its unit, too."""
+
+Eui = Annotated[str, BeforeValidator(_eui)]
+"""Of a device or a gateway."""
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -53,23 +65,27 @@ class Document:
     """One YAML file with the places of its parts.
 
     Raises:
-        UsageError: the file cannot be read, is not YAML or names a key twice.
+        UsageError: the file cannot be read, is empty, is not YAML or names a key twice.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: cannot be read: {error}") from None
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"{path}: cannot be read: save it as UTF-8") from None
         try:
             self._root = loader.get_single_node()
-            self.data: object = loader.construct_document(self._root) if self._root else {}
+            self.data: object = loader.construct_document(self._root) if self._root else None
         except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise UsageError(f"{path}:{line}: not YAML: {error.problem}") from None
+            line, why = not_yaml(error)
+            raise UsageError(f"{path}:{line}: {why}") from None
         except (yaml.YAMLError, ValueError) as error:
             raise UsageError(f"{path}: not YAML: {error}") from None
+        if self._root is None:
+            self.refuse([((), "the file is empty")])
         self.refuse([(loc, "this key stands here twice") for loc in _repeated(self._root, ())])
 
     def parse(self, model: type[ModelT]) -> ModelT:
@@ -81,14 +97,28 @@ class Document:
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            self.refuse([(fault["loc"], fault["msg"]) for fault in error.errors()])
+            self.refuse(causes(error.errors(), model))
             raise
 
     def refuse(self, faults: Iterable[tuple[Loc, str]]) -> None:
         """Raise a UsageError of one ``file:line: path: cause`` line for each fault, when there are any."""
-        lines = [f"{self.path}:{self._line(loc)}: {_dotted(loc)}{cause}" for loc, cause in faults]
-        if lines:
-            raise UsageError("\n".join(lines))
+        if found := sorted(faults, key=lambda fault: self._line(fault[0])):
+            raise UsageError("\n".join(self.said(loc, why) for loc, why in found))
+
+    def said(self, loc: Loc, why: str) -> str:
+        """``file:line: path: cause``."""
+        return f"{self.path}:{self._line(loc)}: {_dotted(loc)}{why}"
+
+    def beside(self, key: str, name: str) -> Path:
+        """The file that this one names at `key`, relative to it.
+
+        Raises:
+            UsageError: there is none.
+        """
+        path = self.path.parent / name
+        if not path.is_file():
+            self.refuse([((key,), f"{path} cannot be read: there is no such file")])
+        return path
 
     def _line(self, loc: Loc) -> int:
         """The line of what `loc` names, or of the nearest part around it that exists."""
@@ -111,13 +141,9 @@ def unknown(loc: Loc, name: str, known: Collection[str], cure: str = "") -> list
     """The fault of a name that is not among the known ones; none when it is."""
     if name in known:
         return []
-    return [(loc, f"{name!r} is none of {', '.join(sorted(known))}{did_you_mean(name, known)}{cure}")]
-
-
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """A hint at the nearest known word, to be put behind a fault; empty when none is near."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    if not known:
+        return [(loc, f"there is no {name!r}; none are known{cure}")]
+    return [(loc, f"{name!r} is none of {', '.join(sorted(set(known)))}{did_you_mean(name, known)}{cure}")]
 
 
 def _repeated(node: yaml.Node | None, loc: tuple[str | int, ...]) -> Iterable[Loc]:

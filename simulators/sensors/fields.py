@@ -11,9 +11,20 @@ from telemetry.plugin import Codec, DecodeError, Field, Fields
 OWN = frozenset({"battery.voltage", "battery.level", "device.temperature", "power.external", "siren.on"})
 """What a device knows of itself."""
 
+GAUGE = ("rain.total", "rain.interval")
+"""What one instrument counts, without noise."""
+
+READ_FROM = {"rain.interval": "rain.total"}
+"""What a device works out from another quantity."""
+
 
 _DROP_MM = 0.017
 """What an ATMOS 41 resolves (METER Group, ATMOS 41 integrator guide)."""
+
+
+def readable(there: frozenset[str]) -> frozenset[str]:
+    """What sensors can tell where `there` can be measured."""
+    return there | {metric for metric, source in READ_FROM.items() if source in there}
 
 
 class Sense(NamedTuple):
@@ -54,9 +65,7 @@ class Plan:
         self._names = [".".join(cell.path) for cell in self._cells]
         self._flat = all(len(cell.path) == 1 for cell in self._cells)
         self._finish = _finish(codec.id)
-        gains = (
-            cell.gain for sense, cell in cells.items() if sense.metric in ("rain.total", "rain.interval")
-        )
+        gains = (cell.gain for sense, cell in cells.items() if sense.metric in GAUGE)
         # A field that is no number of tips is in mm, of drops that are counted.
         self.tip = next((1.0 / gain for gain in gains if gain != 1.0), _DROP_MM)
         logs = {e.records for e in type_.mapping if e.records is not None}

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from ..yamlfile import Duration, Loc, Model, Positive
+from ..yamlfile import Duration, Loc, Model, Positive, unknown
 from . import air, rain, river
 from .field import Series
 from .position import Position
@@ -177,16 +177,15 @@ class Basin(Model):
         for i, point in enumerate(self.points):
             for j, inflow in enumerate(point.inflows):
                 loc = ("points", i, "inflows", j)
-                if inflow.catchment is not None and inflow.catchment not in self.catchments:
-                    found.append(((*loc, "catchment"), f"unknown catchment {inflow.catchment!r}"))
-                if inflow.point is not None and inflow.point not in known:
-                    found.append(((*loc, "point"), f"{inflow.point!r} is no point listed before this one"))
+                if inflow.catchment is not None:
+                    found += unknown((*loc, "catchment"), inflow.catchment, self.catchments)
+                if inflow.point is not None:
+                    found += unknown((*loc, "point"), inflow.point, known, "; points upstream come first")
             if point.code in known:
                 found.append((("points", i, "code"), f"{point.code!r} is listed twice"))
             known.add(point.code)
         for name, climate in self.climates.items():
-            if climate.catchment not in self.catchments:
-                found.append((("climates", name, "catchment"), f"unknown catchment {climate.catchment!r}"))
+            found += unknown(("climates", name, "catchment"), climate.catchment, self.catchments)
         return found
 
 

@@ -228,7 +228,7 @@ class DischargeSpec(_Part):
     """`discharge.Reach`, and its releases."""
 
     section_m2: Positive
-    outfall_km: float
+    outfall_km: NotNegative
     dispersion_m2s: Positive | None = None
     outfall_width_km: Positive | None = None
     nitrification: NotNegative | None = None
@@ -268,6 +268,14 @@ class WorldSpec(Model):
     current: CurrentSpec | None = None
     discharge: DischargeSpec | None = None
     estuary: EstuarySpec | None = None
+
+    def begins(self) -> Iterator[tuple[Loc, float]]:
+        """Where each of its happenings says the hour at which it begins."""
+        for name in ("rain", "haze", "fires"):
+            for i, part in enumerate(getattr(self, name)):
+                yield (name, i, "onset_h"), part.onset_h
+        for i, release in enumerate(self.discharge.releases if self.discharge else ()):
+            yield ("discharge", "releases", i, "onset_h"), release.onset_h
 
     def faults(self, basin: Basin) -> Iterator[tuple[Loc, str]]:
         """Parts whose fellows are missing, and names that are none of the basin's."""

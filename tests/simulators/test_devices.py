@@ -128,6 +128,18 @@ def test_a_stuck_sensor_keeps_its_last_value(flood: Scenario, measure: Measure, 
     assert len({value["battery.voltage"] for value in values}) > 1
 
 
+def test_a_clogged_gauge_counts_nothing_until_it_is_free(flood: Scenario, measure: Measure) -> None:
+    name, hours = "Mưa Bảo Lộc", np.arange(-1.0, 12.0, 0.5)
+    right = np.array([one["rain.total"] for one in measure(name, hours)])
+    fault = _fault(flood, name, kind="stuck", metric="rain.total", begins_h=0.0, duration="8h")
+    wrong = measure(name, hours, faults=fault)
+    during = (hours >= 0.0) & (hours < 8.0)
+    totals = np.array([one["rain.total"] for one in wrong])
+    assert len(set(totals[during])) == 1 < len(set(right[during]))
+    assert totals[~during].tolist() == right[~during].tolist()
+    assert sum(one["rain.interval"] for one in wrong[3:18]) == 0.0
+
+
 def test_spikes_noise_silence_and_an_empty_battery(flood: Scenario, measure: Measure, scene: Scene) -> None:
     hours = np.arange(10.0, 20.0, 0.05)
     truth = scene.world.level("phu-hiep", hours)

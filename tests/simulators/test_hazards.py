@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from simulators.answers import answer_sheet
+from simulators.course import Course
+from simulators.hazards import unmet
 from simulators.scenario import BUILTIN_FOLDER, Scenario, load_scenario
 from simulators.sheet import AnswerSheet, Hazard
 from simulators.traffic import Timeline
@@ -65,9 +67,22 @@ def hazard(limit: str, *, metric: str = "water.level", stations: str = "[phu-hie
         (of("outages", gateways="[]"), "outages[0].gateways", "at least 1"),
         (of("outages", backhaul="true").replace("6", "96"), "outages[0].begins_h", "ends after 96 h"),
         (hazard("above: 3", stations="[phu-hip]"), "hazards[0].stations[0]", "did you mean 'phu-hiep'?"),
-        (hazard("above: 3", metric="soil.moisture"), "hazards[0].stations[0]", "no device of phu-hiep"),
+        (hazard("above: 3", metric="air.humidity"), "hazards[0].stations[0]", "no device of phu-hiep"),
+        (hazard("above: 3", metric="water.lewel"), "hazards[0].metric", "did you mean 'water.level'?"),
+        (
+            hazard("below: 3", metric="battery.voltage"),
+            "hazards[0].metric",
+            "knows battery.voltage of itself",
+        ),
+        (hazard("above: 3").replace("flash-", "Flash "), "hazards[0].kind", "a to z, digits and hyphens"),
+        (hazard("above: 3").replace("[phu-hiep]", "phu-hiep"), "hazards[0].stations", "[phu-hiep]"),
+        (
+            of("faults", device=f'"{PHU_HIEP}"', kind="stuck", metric="battery.voltage"),
+            "faults[0].metric",
+            "stuck does not act on battery.voltage, but silent and battery do; stuck does on distance,",
+        ),
         (hazard("above: 3, below: 2"), "hazards[0]", "exactly one of above, below"),
-        (hazard("rises_per_h: 0"), "hazards[0].rises_per_h", "greater than 0"),
+        (hazard("rises_per_h: 0"), "hazards[0].rises_per_h", "above 0, not 0"),
     ],
 )
 def test_what_leads_nowhere_is_refused(
@@ -138,10 +153,19 @@ def test_a_hazard_tells_who_measures_it_and_which_rules_could_find_it(
     assert one.found_by is None
 
 
-def test_a_hazard_that_is_not_in_the_world_is_refused(with_truths: Callable[[str], Scenario]) -> None:
-    scenario = with_truths(hazard("below: 3", metric="battery.voltage"))
-    with pytest.raises(UsageError, match=r"battery\.voltage is not in the world of phu-hiep"):
-        sheet_of(scenario, wave)
+def test_a_hazard_that_never_comes_true_is_told_with_how_near_it_came(
+    with_truths: Callable[[str], Scenario],
+) -> None:
+    def told(limit: str) -> list[str]:
+        course = Course(with_truths(hazard(limit)), Pool(wave), Timeline(START, 1.0))
+        assert all(loc == ("hazards", 0, "stations", 0) for loc, _ in unmet(course))
+        return [why for _, why in unmet(course)]
+
+    assert told("above: 106") == told("below: 104.3") == told("rises_per_h: 2") == []
+    never = "flash-flood never comes true: water.level "
+    assert told("above: 108") == [f"{never}is 107 at most"]
+    assert told("below: 103") == [f"{never}is 104 at least"]
+    assert told("rises_per_h: 4") == [f"{never}rises within an hour by 3 at most"]
 
 
 def test_outages_are_hazards_that_no_rule_finds(with_truths: Callable[[str], Scenario]) -> None:

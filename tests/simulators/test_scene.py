@@ -138,7 +138,7 @@ def test_parts_feed_each_other(scene: Scene) -> None:
     ("old", "new", "loc", "cause"),
     [
         ("wind: {mean_ms: 3, memory: 2h}\n", "", "world.city", "needs `wind:` beside it"),
-        ("slope: {critical", "slope: {crtical", "world.slope.crtical", "Extra inputs"),
+        ("slope: {critical", "slope: {crtical", "world.slope.crtical", "did you mean 'critical'?"),
         (
             "onset_h: 2, duration: 12h",
             "onset_h: 2, duration: 12",
@@ -155,7 +155,7 @@ def test_parts_feed_each_other(scene: Scene) -> None:
         ("water: {point: tri-an", "water: {point: tri-an, flow_m3s: 3", "world.water", "either a point"),
         ("name: M2", "name: M9", "world.current.harmonics[0].name", "'M2', 'S2'"),
         ("start: 0.4", "start: 0.49", "world.soil", "more water than 0.476"),
-        ("latitude: 11.19", "latitude: 111", "world.fires[0].at.latitude", "less than or equal to 90"),
+        ("latitude: 11.19", "latitude: 111", "world.fires[0].at.latitude", "must be 90 or less, not 111"),
     ],
 )
 def test_faults_have_a_line_a_path_and_a_cause(

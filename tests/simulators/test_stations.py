@@ -54,9 +54,17 @@ def test_simulation_marks_a_copy() -> None:
     [
         ("value: 105.5", "value: 104.0", ": stations[1].levels.water.level: a higher level must have"),
         ("code: ta-lai", "code: ta-pao", ": stations[2].code: 'ta-pao' is listed twice"),
-        ("latitude: 11.37", "latitude: 111.37", ": stations[2].position.latitude: Input should be less than"),
-        ("certainty: medium-high", "certainty: sure", "levels.water.level[0].certainty: Input should be"),
-        ("kind: reservoir", "sort: reservoir", "stations[3].kind: Field required"),
+        (
+            "latitude: 11.37",
+            "latitude: 111.37",
+            "[2].position.latitude: must be 90 or less, not 111",
+        ),
+        (
+            "certainty: medium-high",
+            "certainty: sure",
+            "levels.water.level[0].certainty: 'sure' is none of",
+        ),
+        ("kind: reservoir", "sort: reservoir", "stations[3].kind: is missing"),
         ("water.level:", "water.lewel:", "stations[0].levels.water.lewel: is no metric of the catalogue"),
     ],
 )
