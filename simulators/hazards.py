@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .course import Course
 from .passages import joined, spans
@@ -42,30 +42,44 @@ def unmet(course: Course) -> Iterator[tuple[Loc, str]]:
     """Hazards that never come true at a station: where the file names it, and how near it came."""
     for i, spec in enumerate(course.scenario.hazards):
         for j, station in enumerate(spec.stations):
-            if any(_at_station(course, spec, station)):
+            watched = _watched(course, spec, station)
+            if watched is None or any(_at_station(course, spec, station)):
                 continue
-            _, values, sign = _watched(course, spec, station)
-            nearest = f"{sign * float((sign * values).max()):.4g} at {'most' if sign > 0.0 else 'least'}"
+            nearest = watched.sign * float((watched.sign * watched.values).max())
             does = "rises within an hour by" if spec.rises_per_h else "is"
-            cause = f"{spec.kind} never comes true: {spec.metric} {does} {nearest}"
+            most = "most" if watched.sign > 0 else "least"
+            cause = f"{spec.kind} never comes true: {spec.metric} {does} {nearest:.4g} at {most}"
             yield ("hazards", i, "stations", j), cause
 
 
-def _watched(course: Course, spec: HazardSpec, station: str) -> tuple[tuple[str, ...], Array, Literal[-1, 1]]:
-    """EUIs of the station's devices that should see it; what the first of them should, minute by minute (n,);
-    and 1 where that has to be high, -1 where it has to be low."""
+class _Watched(NamedTuple):
+    """EUIs of the station's devices that should see a hazard; what the first of them should, minute by minute
+    (n,); and 1 where that has to be high, -1 where it has to be low."""
+
+    devices: tuple[str, ...]
+    values: Array
+    sign: Literal[-1, 1]
+
+
+def _watched(course: Course, spec: HazardSpec, station: str) -> _Watched | None:
+    """None where nobody who takes part can see it."""
     there = (device for device in course.scenario.devices if device.station == station)
     measuring = (d for d in there if spec.metric in measured_by(d, course.scenario.device_types))
     seen = {d.dev_eui: truth for d in measuring if (truth := course.truth(d, spec.metric)) is not None}
+    if not seen:
+        return None
     truth = next(iter(seen.values()))
     values = truth(course.hours)
     if spec.rises_per_h is not None:
         values = values - truth(course.hours - 1.0)
-    return tuple(seen), values, -1 if spec.below is not None else 1
+    return _Watched(tuple(seen), values, -1 if spec.below is not None else 1)
 
 
 def _at_station(course: Course, spec: HazardSpec, station: str) -> Iterator[Hazard]:
-    devices, values, sign = _watched(course, spec, station)
+    watched = _watched(course, spec, station)
+    if watched is None:
+        return
+    devices, values, sign = watched
     crossed, limit = spec.crossing
     for begin, end in joined(spans(course.times, sign * values, sign * limit), _HOUR_S):
         inside = (course.times >= (begin or 0.0)) & (course.times <= (inf if end is None else end))

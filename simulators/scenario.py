@@ -101,7 +101,7 @@ class Scenario:
     def multiplied(self, size: int) -> Scenario:
         """The same with so many devices: its own first, then copies that stand at copies of their stations.
 
-        With fewer than its own, what only the others could tell is left out.
+        With fewer than its own, faults of the others are left out.
 
         Raises:
             UsageError: fewer than one, or two would have one EUI.
@@ -112,18 +112,8 @@ class Scenario:
         if size >= len(self.devices):
             return replace(self, size=size)
         devices = self.devices[:size]
-        here = {
-            (device.station, metric)
-            for device in devices
-            for metric in measured_by(device, self.device_types)
-        }
-        hazards = (
-            hazard.model_copy(update={"stations": stations})
-            for hazard in self.hazards
-            if (stations := tuple(code for code in hazard.stations if (code, hazard.metric) in here))
-        )
         faults = (fault for fault in self.faults if fault.device in {device.dev_eui for device in devices})
-        return replace(self, size=size, devices=devices, faults=tuple(faults), hazards=tuple(hazards))
+        return replace(self, size=size, devices=devices, faults=tuple(faults))
 
     def members(self) -> Iterator[Member]:
         """Everybody who takes part."""

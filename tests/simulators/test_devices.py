@@ -160,16 +160,6 @@ def test_spikes_noise_silence_and_an_empty_battery(flood: Scenario, measure: Mea
     assert len(volts) < len(hours)
 
 
-def test_a_stuck_gauge_counts_nothing(flood: Scenario, measure: Measure) -> None:
-    hours = np.arange(2.0, 22.0, 0.5)
-    faults = _fault(flood, "Mưa Bảo Lộc", kind="stuck", metric="rain.total")
-    totals = np.array([value["rain.total"] for value in measure("Mưa Bảo Lộc", hours, faults=faults)])
-    grown = np.diff(totals)
-    assert not grown[16:35].any()
-    assert grown[:16].any()
-    assert grown[35:].any()
-
-
 def test_devices_do_not_share_randomness(flood: Scenario, scene: Scene) -> None:
     whole, alone = (
         Fleet(replace(flood, devices=devices, size=len(devices)), scene, load_codecs(), seed=1)

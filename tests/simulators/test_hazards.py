@@ -130,6 +130,14 @@ def test_hazards_above_below_and_rising(with_truths: Callable[[str], Scenario]) 
     assert found(above, lambda t_h: np.full_like(t_h, 104.0)) == []
 
 
+def test_what_nobody_who_takes_part_can_see_is_no_hazard(with_truths: Callable[[str], Scenario]) -> None:
+    scenario = with_truths(hazard("above: 105.5", stations="[phu-hiep, ta-lai]"))
+    few = scenario.multiplied(2)
+    assert [one.station for one in sheet_of(scenario, wave).hazards] == ["phu-hiep", "ta-lai"]
+    assert [one.station for one in sheet_of(few, wave).hazards] == ["phu-hiep"]
+    assert list(unmet(Course(few, Pool(wave), Timeline(START, 1.0)))) == []
+
+
 def test_two_within_an_hour_are_one_hazard(with_truths: Callable[[str], Scenario]) -> None:
     scenario = with_truths(hazard("above: 105.0"))
 
