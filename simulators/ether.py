@@ -78,7 +78,8 @@ NOTHING_SENT = Sent(_NO_INDEX, _NO_INDEX, _NOTHING, _NOTHING, _NO_INDEX, _NO_IND
 class Ether:
     """The air between devices at `places` ((n, 2): latitude, longitude in degrees) and the gateways.
 
-    What stays is drawn by the keys `devices` (n,), what changes from frame to frame by `luck` (n,).
+    What stays is drawn by the keys `devices` (n,), what changes from frame to frame by `luck` (n,). Devices
+    disturb only those of the same one of `parts` (n,).
 
     Mean signal: log-distance path loss with a shadowing per pair (5 dB) that stays; per frame it fades by
     2.5 dB more. Together about the 7.8 dB spread that `radio.path_loss_db`'s source measured. Of two frames
@@ -94,10 +95,12 @@ class Ether:
         places: Array,
         devices: Keys,
         luck: Keys,
+        parts: NDArray[np.int64],
         *,
         seed: int,
     ) -> None:
         self._network = network
+        self._parts = parts
         self._luck = luck
         self._gateways = keys(seed, np.array([int(gateway.id, 16) for gateway in gateways], dtype=np.uint64))
         self._outages = [
@@ -135,11 +138,34 @@ class Ether:
         limits = np.array([radio.SNR_LIMIT_DB[sf] for sf in range(7, 13)])
         heard = snr >= limits[sent.spreading_factor - 7][:, None]
         heard &= (uniform(of, sent.number, "lost") >= self._network.loss)[:, None]
-        heard &= ~_clashing(sent, rssi, before, before_rssi)
+        heard &= ~self._clashing(sent, rssi, before, before_rssi)
         for outage, hit in self._outages:
             if not outage.backhaul:
                 heard &= ~(_during(outage, sent.begin_s)[:, None] & hit)
         return Heard(rssi, snr, heard)
+
+    def _clashing(self, sent: Sent, rssi: Array, before: Sent, before_rssi: Array) -> Flags:
+        """Which frames another one drowns, by gateway (f, g)."""
+        count = len(sent.device)
+        begin = np.concatenate([sent.begin_s, before.begin_s])
+        end = np.concatenate([sent.end_s, before.end_s])
+        strength = np.concatenate([rssi, before_rssi])
+        band = np.concatenate([self._band(sent), self._band(before)])
+        drowned = np.zeros(strength.shape, dtype=np.bool_)
+        order = np.lexsort((begin, band))
+        for step in range(1, len(order)):
+            first, second = order[:-step], order[step:]
+            meeting = (band[first] == band[second]) & (begin[second] < end[first])
+            if not meeting.any():
+                break
+            first, second = first[meeting], second[meeting]
+            np.logical_or.at(drowned, first, strength[first] < strength[second] + _CAPTURE_DB)
+            np.logical_or.at(drowned, second, strength[second] < strength[first] + _CAPTURE_DB)
+        return drowned[:count]
+
+    def _band(self, sent: Sent) -> NDArray[np.int64]:
+        """What two frames must share to meet."""
+        return (self._parts[sent.device] * 8 + sent.channel) * 16 + sent.spreading_factor
 
     def acknowledged(self, sent: Sent) -> Flags:
         """Whether the downlink that answers each frame would arrive."""
@@ -153,28 +179,6 @@ class Ether:
             if outage.backhaul and hit[gateway] and outage.begins_h * 3600.0 <= time < outage.ends_h * 3600.0:
                 until = outage.ends_h * 3600.0
         return until
-
-
-def _clashing(sent: Sent, rssi: Array, before: Sent, before_rssi: Array) -> Flags:
-    """Which frames another one drowns, by gateway (f, g)."""
-    count = len(sent.device)
-    begin = np.concatenate([sent.begin_s, before.begin_s])
-    end = np.concatenate([sent.end_s, before.end_s])
-    strength = np.concatenate([rssi, before_rssi])
-    band = np.concatenate(
-        [sent.channel * 16 + sent.spreading_factor, before.channel * 16 + before.spreading_factor]
-    )
-    drowned = np.zeros(strength.shape, dtype=np.bool_)
-    order = np.lexsort((begin, band))
-    for step in range(1, len(order)):
-        first, second = order[:-step], order[step:]
-        meeting = (band[first] == band[second]) & (begin[second] < end[first])
-        if not meeting.any():
-            break
-        first, second = first[meeting], second[meeting]
-        np.logical_or.at(drowned, first, strength[first] < strength[second] + _CAPTURE_DB)
-        np.logical_or.at(drowned, second, strength[second] < strength[first] + _CAPTURE_DB)
-    return drowned[:count]
 
 
 def _during(outage: OutageSpec, at_s: Array) -> Flags:

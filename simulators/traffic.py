@@ -38,6 +38,7 @@ _SHORTEST_S, _LONGEST_S = 60.0, 600.0
 _FRAMES_AT_ONCE = 4000
 _BURST_S = 0.05  # between two frames of a gateway that has its backhaul back
 _DUTY_CYCLE = 0.01  # as devices are set up
+_COPIES_TOGETHER = 20  # that share the air: a network of a hundred thousand has more gateways
 _SAME_S = 0.2  # in which ChirpStack takes what several gateways deliver for one frame
 
 
@@ -105,6 +106,7 @@ class Traffic:
             self.words.places,
             fleet.keys,
             fleet.luck,
+            fleet.copy // _COPIES_TOGETHER,
             seed=seed,
         )
         self._rates = DataRates(self._ether.settled())

@@ -22,7 +22,8 @@ QUIET = np.empty((0, 2))
 def _ether(*outages: OutageSpec, count: int = 400, loss: float = 0.0) -> Ether:
     places = np.tile([11.001, 107.0], (count, 1))
     devices = keys(1, np.arange(count, dtype=np.uint64))
-    return Ether(GATEWAYS, NetworkSpec(loss=loss), outages, places, devices, devices, seed=1)
+    parts = np.arange(count) // 200
+    return Ether(GATEWAYS, NetworkSpec(loss=loss), outages, places, devices, devices, parts, seed=1)
 
 
 def _sent(*at: float, channel: int | None = None, sf: int = 7) -> Sent:
