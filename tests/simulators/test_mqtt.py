@@ -133,6 +133,26 @@ def _frames(messages: Iterable[tuple[str, str]]) -> set[tuple[str, int]]:
     return found
 
 
+async def test_a_command_on_the_broker_is_obeyed(make_mosquitto: Callable[..., Any]) -> None:
+    """What is none is refused, and the rest goes on."""
+    broker = make_mosquitto()
+    eui = "0251545200000002"
+    topic = f"application/1/device/{eui}/command/down"
+    async with _listener(broker.port) as listener:
+        running = asyncio.create_task(
+            run(load_scenario("calm-day"), seed=3, speed=17_280.0, out=_address(broker.port))
+        )
+        await listener.until(lambda got: len(got) >= 50)
+        async with aiomqtt.Client("127.0.0.1", broker.port) as network:
+            await network.publish(topic, b"nonsense", qos=1)
+            command = {"devEui": eui, "fPort": 2, "data": "AQAAPA=="}  # 01 00003c: every 60 seconds
+            await network.publish(topic, json.dumps(command), qos=1)
+        async with asyncio.timeout(DEADLINE_S):
+            await running
+    sent = [m for _, m in listener.got if eui in str(m.topic) and str(m.topic).endswith("/up")]
+    assert len(sent) > 300, "instead of 144 in a day of ten minutes each"
+
+
 async def test_a_broker_that_refuses_us_is_no_outage(make_mosquitto: Callable[..., Any]) -> None:
     broker = make_mosquitto(anonymous=False)
     address = MqttAddress("127.0.0.1", broker.port, False, "nobody", "wrong")
