@@ -134,7 +134,7 @@ class Database:
             while self._made:
                 # Without FORCE, which would need the right to end autovacuum: it steps aside by itself.
                 name = sql.Identifier(self._made.pop())
-                admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(name))
+                admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
     def postmaster(self) -> psutil.Process | None:
         """The server's first process; None when it is not on this machine."""
