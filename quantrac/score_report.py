@@ -63,7 +63,8 @@ def _data(sheet: AnswerSheet, score: Score) -> dict[str, Any]:
 
 def _hazard(finding: Finding) -> tuple[str, ...]:
     hazard = finding.hazard
-    where = hazard.station or f"{len(hazard.gateways)} gateways"
+    count = len(hazard.gateways)
+    where = hazard.station or f"{count} gateway{'s' * (count != 1)}"
     begins = f"{hazard.begins:%Y-%m-%d %H:%M}Z" if hazard.begins else "-"
     none = "no rule yet finds it" if hazard.found_by is None else f"no; a {hazard.found_by} rule could"
     found = ", ".join(finding.rules) or none
