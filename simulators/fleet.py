@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from decoders.registry import Registry
 from telemetry.catalogue import CATALOGUE
+from telemetry.plugin import DecodeError
 
 from .devices import DeviceSpec
 from .draws import keys, normal, uniform
@@ -23,6 +24,7 @@ from .sensors.sampling import Grid
 from .truths import FaultSpec
 from .world.rain import Array
 from .world.scene import Scene, Spot
+from .yamlfile import Document
 
 Index = NDArray[np.int64]
 _JITTER = 0.01
@@ -39,6 +41,9 @@ class Fleet:
 
     `size` devices, the scenario's own first and then copies of them in turn. `offsets` are what their plans
     take off, by spec.
+
+    Raises:
+        UsageError: a device's codec needs more than can be measured there, or two would have one EUI.
     """
 
     def __init__(
@@ -77,12 +82,24 @@ class Fleet:
         self._known: dict[tuple[str, Spot], int] = {}
         self._scene = scene
         self._spots = [scenario.spot(spec) for spec in specs]
-        self._plan_of, self.plans = _plans(scenario, scene, codecs)
-        self._plans: list[Plan] = [self.plans[kind] for kind in self._plan_of.tolist()]
+        self._kind_of, self._kinds = _plans(scenario, scene, codecs)
+        self._plans: list[Plan] = [self._kinds[kind] for kind in self._kind_of.tolist()]
         self.offsets = [plan.offsets(spec.variables) for plan, spec in zip(self._plans, specs, strict=True)]
-        self._rows = [self._series(plan, i) for i, plan in enumerate(self.plans)]
+        self._refuse_unsayable(scenario)
+        self._rows = [self._series(plan, i) for i, plan in enumerate(self._kinds)]
         self._air = np.array([self._air_row(spot) for spot in self._spots])
         self._faults = [(_index(specs, fault.device), fault) for fault in scenario.faults]
+
+    def _refuse_unsayable(self, scenario: Scenario) -> None:
+        for i, (plan, offsets) in enumerate(zip(self._plans, self.offsets, strict=True)):
+            try:
+                plan.frame([sum(CATALOGUE[s.metric].range) / 2 for s in plan.senses], offsets, 0, 60.0)
+            except DecodeError as error:
+                cause = (
+                    f"a {plan.type.id} at {self.specs[i].place!r} cannot say what it measures there: {error}; "
+                    "describe what is missing in `world:`, or take another type"
+                )
+                Document(scenario.path).refuse([(("devices", i, "device_type"), cause)])
 
     def plan_of(self, spec: int) -> Plan:
         """How devices of that spec fill their frames."""
@@ -136,7 +153,7 @@ class Fleet:
         To be asked once for each frame: gauges count from one to the next.
         """
         found: list[list[float]] = [[]] * len(device)
-        kinds = self._plan_of[self.spec[device]]
+        kinds = self._kind_of[self.spec[device]]
         for kind in np.unique(kinds).tolist():
             chosen = np.flatnonzero(kinds == kind)
             columns = self._columns(kind, device[chosen], at_s[chosen])
@@ -145,7 +162,7 @@ class Fleet:
         return found
 
     def _columns(self, kind: int, device: Index, at_s: Array) -> list[Array]:
-        plan, rows = self.plans[kind], self._rows[kind]
+        plan, rows = self._kinds[kind], self._rows[kind]
         columns: list[Array] = []
         gauge: Mapping[str, Array] = {}
         for j, sense in enumerate(plan.senses):
@@ -219,7 +236,7 @@ class Fleet:
     def _series(self, plan: Plan, kind: int) -> Index:
         """The grid's rows of a plan's senses, (specs, senses); -1 where a spec is of another plan."""
         rows = np.full((len(self.specs), len(plan.senses)), -1, dtype=np.int64)
-        for i in np.flatnonzero(self._plan_of == kind).tolist():
+        for i in np.flatnonzero(self._kind_of == kind).tolist():
             for j, sense in enumerate(plan.senses):
                 if sense.metric not in OWN:
                     metric = READ_FROM.get(sense.metric, sense.metric)

@@ -107,7 +107,7 @@ async def run(
 
 
 async def simulate(
-    scenario: str | Path,
+    scenario: str | Path | Scenario,
     *,
     seed: int = 1,
     speed: Speed | None = None,
@@ -120,11 +120,8 @@ async def simulate(
     progress: Progress | None = None,
     answers: Path | None = None,
     told: Callable[[Message], object] | None = None,
-    devices: int | None = None,
 ) -> Summary:
-    """`run` for a command line: a scenario's name or file, ``out="mqtt"`` with `mqtt_url`, or a file's path.
-
-    So many `devices` take part, its own and copies of them.
+    """`run` for a command line: a scenario, its name or file; ``out="mqtt"`` and `mqtt_url`, or a path.
 
     Raises:
         UsageError: an unknown scenario, format or output, or what `run` refuses.
@@ -133,9 +130,8 @@ async def simulate(
     format_ = parse_format(fmt)
     if str(out) == "mqtt" and not mqtt_url:
         raise UsageError("out: mqtt needs a broker; set QUANTRAC_MQTT_URL or name a file")
-    loaded = load_scenario(scenario)
     return await run(
-        loaded if devices is None else loaded.multiplied(devices),
+        scenario if isinstance(scenario, Scenario) else load_scenario(scenario),
         seed=seed,
         speed=speed,
         out=parse_mqtt_url(mqtt_url) if str(out) == "mqtt" and mqtt_url else Path(out),

@@ -112,7 +112,8 @@ class Scenario:
         if size >= len(self.devices):
             return replace(self, size=size)
         devices = self.devices[:size]
-        faults = (fault for fault in self.faults if fault.device in {device.dev_eui for device in devices})
+        here = {device.dev_eui for device in devices}
+        faults = (fault for fault in self.faults if fault.device in here)
         return replace(self, size=size, devices=devices, faults=tuple(faults))
 
     def members(self) -> Iterator[Member]:

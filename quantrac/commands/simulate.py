@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from simulators.run import Summary
+    from simulators.scenario import Scenario
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +52,12 @@ def simulate(
     ] = None,
     devices: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="So many devices: its own, then copies at copied stations."),
+        typer.Option(
+            min=1,
+            max=1_000_000,
+            metavar="N",
+            help="So many devices: its own, then copies at copied stations.",
+        ),
     ] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Go on after the scenario's end, until stopped.")
@@ -117,10 +123,10 @@ def simulate(
         with nullcontext() if quiet else Progress(console=Console(stderr=True), transient=True) as bar:
             summary = asyncio.run(
                 _run(
-                    scenario, seed=seed, speed=pace, fmt=format_, out=out, mqtt_url=url,
+                    loaded, seed=seed, speed=pace, fmt=format_, out=out, mqtt_url=url,
                     start=start and start.replace(tzinfo=UTC), keep_going=keep_going,
                     progress=_reporter(bar), answers=file, told=run and run.published,
-                    parent_pipe=parent_pipe, devices=devices,
+                    parent_pipe=parent_pipe,
                 )
             )  # fmt: skip
         if summary is None:
@@ -135,7 +141,7 @@ def simulate(
                 raise typer.Exit(1)
 
 
-async def _run(scenario: str, *, parent_pipe: int | None, **options: Any) -> Summary | None:
+async def _run(scenario: Scenario, *, parent_pipe: int | None, **options: Any) -> Summary | None:
     from simulators.run import simulate as run
 
     playing = asyncio.create_task(run(scenario, **options), name="simulate")

@@ -17,7 +17,6 @@ GAUGE = ("rain.total", "rain.interval")
 READ_FROM = {"rain.interval": "rain.total"}
 """What a device works out from another quantity."""
 
-
 _DROP_MM = 0.017
 """What an ATMOS 41 resolves (METER Group, ATMOS 41 integrator guide)."""
 
@@ -90,24 +89,20 @@ class Plan:
         A number beyond what the codec can say is the nearest one that it can, as sensors saturate.
 
         Raises:
-            DecodeError: the codec refuses all numbers, or one that need not be there.
+            DecodeError: the codec refuses all numbers, or needs a field that is not measured.
         """
         numbers = [
             (value - offset) * gain for value, offset, gain in zip(values, offsets, self._gains, strict=True)
         ]
-        try:
-            return self._encoded(numbers, device, every_s)
-        except DecodeError as error:
-            for _ in self._names:
+        for _ in self._names:
+            try:
+                return self._encoded(numbers, device, every_s)
+            except DecodeError as error:
                 name = str(error).partition(":")[0]
                 if name not in self._names:
                     raise
                 self._saturate(numbers, self._names.index(name), device, every_s)
-                try:
-                    return self._encoded(numbers, device, every_s)
-                except DecodeError as next_one:
-                    error = next_one
-            raise
+        return self._encoded(numbers, device, every_s)
 
     def records(
         self, rows: Iterable[tuple[float, Sequence[float]]], variables: Mapping[str, float]

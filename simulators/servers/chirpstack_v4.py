@@ -78,10 +78,13 @@ class _RxInfo(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     crc_status: str = ""
 
 
-class _Up(msgspec.Struct, rename="camel", gc=False):
+class _Event(msgspec.Struct, rename="camel", gc=False):
     deduplication_id: str
     time: str
     device_info: _DeviceInfo
+
+
+class _Up(_Event, gc=False):
     dev_addr: str
     adr: bool = False
     dr: int = 0
@@ -95,28 +98,19 @@ class _Up(msgspec.Struct, rename="camel", gc=False):
     region_config_id: str = ""
 
 
-class _Join(msgspec.Struct, rename="camel", gc=False):
-    deduplication_id: str
-    time: str
-    device_info: _DeviceInfo
+class _Join(_Event, gc=False):
     dev_addr: str
     region_config_id: str = ""
 
 
-class _Status(msgspec.Struct, rename="camel", gc=False):
-    deduplication_id: str
-    time: str
-    device_info: _DeviceInfo
+class _Status(_Event, gc=False):
     margin: int = 0
     external_power_source: bool = False
     battery_level_unavailable: bool = False
     battery_level: float = 0
 
 
-class _Ack(msgspec.Struct, rename="camel", gc=False):
-    deduplication_id: str
-    time: str
-    device_info: _DeviceInfo
+class _Ack(_Event, gc=False):
     queue_item_id: str = ""
     acknowledged: bool = False
     f_cnt_down: int = 0

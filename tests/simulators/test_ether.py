@@ -19,6 +19,10 @@ GATEWAYS = (
 QUIET = np.empty((0, 2))
 
 
+def _outage(**content: object) -> OutageSpec:
+    return OutageSpec.model_validate({"duration": "1h", **content})
+
+
 def _ether(*outages: OutageSpec, count: int = 400, loss: float = 0.0) -> Ether:
     places = np.tile([11.001, 107.0], (count, 1))
     devices = keys(1, np.arange(count, dtype=np.uint64))
@@ -85,19 +89,17 @@ def test_loss_rises_with_load() -> None:
 
 
 def test_a_deaf_gateway_hears_nothing_and_one_without_backhaul_keeps_it() -> None:
-    deaf = _ether(OutageSpec(gateways=(NEAR,), begins_h=1.0, duration="1h"))  # type: ignore[arg-type]
+    deaf = _ether(_outage(gateways=(NEAR,), begins_h=1.0))
     heard = deaf.carry(_sent(3599.0, 3600.0, 7199.0, 7200.0), NOTHING_SENT, QUIET)
     assert heard.by[:, 0].tolist() == [True, False, False, True]
     cut = _ether(
-        OutageSpec(begins_h=1.0, duration="1h", backhaul=True),  # type: ignore[arg-type]
-        OutageSpec(gateways=(FAR,), begins_h=1.5, duration="1h", backhaul=True),  # type: ignore[arg-type]
+        _outage(begins_h=1.0, backhaul=True),
+        _outage(gateways=(FAR,), begins_h=1.5, backhaul=True),
     )
     assert cut.carry(_sent(3600.0), NOTHING_SENT, QUIET).by[0, 0]
     assert [cut.kept_until(0, at) for at in (3599.0, 3600.0, 7199.0, 7200.0)] == [None, 7200.0, 7200.0, None]
     assert cut.kept_until(1, 3600.0) == 9000.0
-    outages = (
-        OutageSpec.model_validate({"begins_h": begin, "duration": "2h", "backhaul": True}) for begin in (2, 1)
-    )
+    outages = (_outage(begins_h=begin, duration="2h", backhaul=True) for begin in (2, 1))
     assert _ether(*outages).kept_until(0, 3600.0) == 4 * 3600.0, "whatever their order"
 
 

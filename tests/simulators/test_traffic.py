@@ -221,3 +221,11 @@ def test_no_devices_are_no_scenario(flood: Scenario, size: int) -> None:
     other = flood.devices[0].model_copy(update={"dev_eui": f"{int(PHU_HIEP, 16) + (1 << 16):016x}"})
     with pytest.raises(UsageError, match="would overlap"):
         replace(flood, devices=(*flood.devices, other)).multiplied(30)
+
+
+def test_a_frame_that_cannot_be_filled_is_refused_before_the_run(flood: Scenario) -> None:
+    spec = flood.devices[1].model_copy(update={"device_type": "decentlab-dl-ctd10"})
+    with pytest.raises(
+        UsageError, match=r"la-nga-flood.yaml:\d+: devices\[1\].device_type: a decentlab-dl-ctd10"
+    ):
+        _traffic(replace(flood, devices=(flood.devices[0], spec), size=2))

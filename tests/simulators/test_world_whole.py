@@ -125,8 +125,9 @@ def test_the_page_tells_every_key_of_a_scenario_s_world_and_its_default() -> Non
         for key, name in keys.items():
             default = parameters[name].default if name in parameters else Parameter.empty
             if isinstance(default, float):
-                number, unit = re.fullmatch(r"([\d.]+)([a-z]?)", told[part][key]).groups()  # type: ignore[union-attr]
-                assert float(number) * (24.0 if unit == "d" else 1.0) == default, (part, key)
+                written = re.fullmatch(r"([\d.]+)([a-z]?)", told[part][key])
+                assert written, (part, key)
+                assert float(written[1]) * (24.0 if written[2] == "d" else 1.0) == default, (part, key)
             elif default is Parameter.empty and model.model_fields[name].is_required():
                 assert told[part][key] == "needed", (part, key)
     for inner in (specs.HarmonicSpec, specs.ReleaseSpec, specs.SoilTypeSpec):
