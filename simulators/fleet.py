@@ -96,7 +96,7 @@ class Fleet:
                 plan.frame([sum(CATALOGUE[s.metric].range) / 2 for s in plan.senses], offsets, 0, 60.0)
             except DecodeError as error:
                 cause = (
-                    f"a {plan.type.id} at {self.specs[i].place!r} cannot say what it measures there: {error}; "
+                    f"a {plan.type.id} at {self.specs[i].place!r} cannot tell what it measures: {error}; "
                     "describe what is missing in `world:`, or take another type"
                 )
                 Document(scenario.path).refuse([(("devices", i, "device_type"), cause)])
